@@ -1,0 +1,138 @@
+//! A new flow's node port.
+
+use core::cmp::max;
+
+use super::entry::{Bucket, Client, Key};
+use super::find::is_endpoint_entry;
+use super::{Flows, Steps, first};
+use crate::hash::{self, Keys};
+use crate::limits::{PORT_PROBES, WAYS};
+use crate::verdict::Reason;
+
+/// The node ports flows are given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NodePorts {
+    /// The lowest.
+    pub first: u16,
+    /// How many, at least 1.
+    pub count: u16,
+}
+
+impl NodePorts {
+    /// The port tried first for a hash.
+    #[inline(always)]
+    const fn start(self, hash: u64) -> u32 {
+        (((hash >> 16) as u32 as u64 * self.count as u64) >> 32) as u32
+    }
+
+    /// The port tried `probe` places on. `start` is below `count`.
+    #[inline(always)]
+    const fn port(self, start: u32, probe: u32) -> u16 {
+        let place = start + probe;
+        let place = if place >= self.count as u32 { place - self.count as u32 } else { place };
+        self.first.wrapping_add(place as u16)
+    }
+}
+
+/// A node port for a new flow: free towards the endpoint, and with room for the flow's endpoint entry.
+/// `hash` is [`crate::hash::flow`], `endpoint_basis` [`crate::record::Endpoint::basis`].
+///
+/// # Errors
+/// [`Reason::NodePortsExhausted`] if every port tried is some other flow's to this endpoint,
+/// [`Reason::FlowTableFull`] if live flows leave no room.
+#[inline(always)]
+pub fn choose<A: Client>(
+    flows: &impl Steps<A>,
+    keys: &impl Keys,
+    hash: u64,
+    endpoint_basis: u64,
+    ports: NodePorts,
+    now: u32,
+) -> Result<u16, Reason> {
+    let start = ports.start(hash);
+    let mut refusal = Reason::NodePortsExhausted;
+    for step in 0..PORT_PROBES {
+        let node_port = ports.port(start, step);
+        let hash = hash::reply(keys, endpoint_basis, node_port);
+        match flows.probe(hash, node_port, now) {
+            Probe::TAKEN => {}
+            probe if probe.has_room() => return Ok(node_port),
+            _ => refusal = Reason::FlowTableFull,
+        }
+    }
+    Err(refusal)
+}
+
+/// What came of looking for room in a bucket: how willingly the best entry yields, and which it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Probe(u32);
+
+impl Probe {
+    /// Another flow has the node port.
+    pub const TAKEN: Self = Self(u32::MAX);
+
+    /// From [`Probe::word`].
+    #[inline(always)]
+    pub const fn from_word(word: u32) -> Self {
+        Self(word)
+    }
+
+    /// As a number.
+    #[inline(always)]
+    pub const fn word(self) -> u32 {
+        self.0
+    }
+
+    /// An entry yields.
+    #[inline(always)]
+    pub(super) const fn has_room(self) -> bool {
+        self.0 >= WAYS as u32
+    }
+
+    /// Which.
+    #[inline(always)]
+    pub(super) const fn index(self) -> u32 {
+        self.0 % WAYS as u32
+    }
+
+    /// The one that yields more willingly, the first among equals.
+    #[inline(always)]
+    pub(super) const fn is_better_than(self, other: Self) -> bool {
+        self.0 / WAYS as u32 > other.0 / WAYS as u32
+    }
+}
+
+/// Whether a node port can be had, and in which entry. `hash` is [`crate::hash::reply`].
+///
+/// Any entry of the bucket with this port counts as taken, also another endpoint's: so a port names
+/// at most one entry of a bucket, and finding needs no second look.
+#[inline(always)]
+pub fn probe<A: Client>(
+    flows: &impl Flows<A>,
+    hash: u64,
+    node_port: u16,
+    now: u32,
+) -> Probe {
+    let Some(bucket) = flows.bucket(first(hash)) else {
+        return Probe::TAKEN;
+    };
+    for entry in &bucket.entries {
+        let state = entry.state();
+        let holds_port = is_endpoint_entry(state) && state.node_port() == node_port;
+        if holds_port && state.is_live(now) {
+            return Probe::TAKEN;
+        }
+    }
+    most_yielding(bucket, now)
+}
+
+/// The entry of a bucket that gives way most willingly.
+#[inline(always)]
+pub(super) fn most_yielding<K: Key>(bucket: &Bucket<K>, now: u32) -> Probe {
+    let mut best = 0;
+    for index in 0..WAYS as u32 {
+        let yielding = bucket.entries[index as usize].state().yielding(now);
+        best = max(best, yielding * WAYS as u32 + index);
+    }
+    Probe(best)
+}

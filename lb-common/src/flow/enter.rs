@@ -1,0 +1,106 @@
+//! A new flow's entries: taking two and filling them.
+
+use super::choose::{Probe, most_yielding};
+use super::entry::{Client, Entry, State};
+use super::find::find_by_client;
+use super::follow::end;
+use super::{Steps, first, second};
+use crate::hash::{self, Keys};
+use crate::phase::{Progress, Side};
+
+/// What a flow's entries will say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Entrant {
+    /// Endpoint id.
+    pub endpoint: u16,
+    /// A node port that [`super::probe`] found free.
+    pub node_port: u16,
+    /// First packet seen.
+    pub progress: Progress,
+    /// Ticks of silence until it is over.
+    pub idle_ticks: u32,
+}
+
+/// Writes both entries of a flow in the place of entries that yield, and ends an earlier flow of the
+/// same tuple. `hash` is [`crate::hash::flow`].
+///
+/// False if there is no room, or if another processor was quicker; what had yielded is gone then too.
+#[inline(always)]
+pub fn enter<A: Client>(
+    flows: &impl Steps<A>,
+    keys: &impl Keys,
+    (key, hash): (A::Key, u64),
+    entrant: Entrant,
+    now: u32,
+) -> bool {
+    if let Some(earlier) = find_by_client(flows, hash, key, now) {
+        end(flows, keys, key, earlier.state);
+    }
+    let Some(endpoint_entry) = endpoint_entry(flows, keys, &entrant, now) else {
+        return false;
+    };
+    let Some(client_entry) = client_entry(flows, hash, now) else {
+        endpoint_entry.release();
+        return false;
+    };
+    let expires = now.wrapping_add(entrant.idle_ticks);
+    let Entrant { endpoint, node_port, progress, .. } = entrant;
+    let state = |side| State::new(endpoint, node_port, side, progress, expires);
+    endpoint_entry.publish(key, state(Side::Endpoint));
+    client_entry.publish(key, state(Side::Client));
+    true
+}
+
+#[inline(always)]
+fn endpoint_entry<'a, A: Client>(
+    flows: &'a impl Steps<A>,
+    keys: &impl Keys,
+    entrant: &Entrant,
+    now: u32,
+) -> Option<&'a Entry<A::Key>> {
+    let basis = flows.endpoint_basis(entrant.endpoint)?;
+    let hash = hash::reply(keys, basis, entrant.node_port);
+    let probe = flows.probe(hash, entrant.node_port, now);
+    if probe == Probe::TAKEN {
+        return None;
+    }
+    claim(flows, first(hash), probe, hash, now)
+}
+
+/// In the one of the two buckets whose best entry yields more willingly.
+#[inline(always)]
+fn client_entry<A: Client>(
+    flows: &impl Steps<A>,
+    hash: u64,
+    now: u32,
+) -> Option<&Entry<A::Key>> {
+    let one = most_yielding(flows.bucket(first(hash))?, now);
+    let other = most_yielding(flows.bucket(second(hash))?, now);
+    let is_other = other.is_better_than(one);
+    let number = if is_other { second(hash) } else { first(hash) };
+    claim(flows, number, if is_other { other } else { one }, hash, now)
+}
+
+/// Takes the entry that was found to yield, if it still does, and its flow's other entry out of the
+/// table.
+#[inline(always)]
+fn claim<A: Client>(
+    flows: &impl Steps<A>,
+    number: u32,
+    probe: Probe,
+    hash: u64,
+    now: u32,
+) -> Option<&Entry<A::Key>> {
+    if !probe.has_room() {
+        return None;
+    }
+    let entry = flows.bucket(number)?.entry(probe.index(), hash);
+    let state = entry.state();
+    if state.yielding(now) == 0 || !entry.replace(state, State::CLAIMED) {
+        return None;
+    }
+    if state != State::EMPTY {
+        flows.forget_partner(entry.key(), state);
+    }
+    Some(entry)
+}

@@ -1,0 +1,131 @@
+//! What a packet of a known flow changes: its progress and its end. Most packets change nothing.
+
+use super::entry::{Client, Entry, State};
+use super::find::{find_client_entry, find_endpoint_entry, is_endpoint_entry};
+use super::{Flows, Steps};
+use crate::hash::{self, Keys};
+use crate::limits::RENEW_TICKS;
+use crate::parse::Signals;
+use crate::phase::{Ending, Progress, Side};
+
+/// A flow's next state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// What has been seen of it now.
+    pub progress: Progress,
+    /// The tick at which it is over if it stays silent.
+    pub expires: u32,
+}
+
+/// What one packet of `side` changes about a flow in `state`: nothing, unless its progress changes or
+/// its end is due to be moved. `idle` is [`crate::record::Service::idle`].
+#[inline(always)]
+pub fn step(state: State, side: Side, signals: Signals, idle: [u16; 4], now: u32) -> Option<Step> {
+    let progress = state.progress().after(side, signals);
+    let ticks = progress.idle_ticks(idle);
+    let gained = ticks as i32 - state.remaining(now);
+    if progress == state.progress() && gained < RENEW_TICKS as i32 {
+        return None;
+    }
+    Some(Step { progress, expires: now.wrapping_add(ticks) })
+}
+
+/// Writes a step to both entries of a flow, so that either alone tells whether the flow is live. Tells
+/// how the flow ended if this step ended it.
+///
+/// `state` is that of either entry when it was found. If another processor changed the entry since,
+/// its change stands, and the next packet brings this one's.
+#[inline(always)]
+pub fn advance<A: Client>(
+    flows: &impl Flows<A>,
+    keys: &impl Keys,
+    key: A::Key,
+    state: State,
+    step: Step,
+) -> Option<Ending> {
+    let (entry, _) = own(flows, keys, key, state)?;
+    if !entry.replace(state, state.with(step.progress, step.expires)) {
+        return None;
+    }
+    if let Some((entry, state)) = partner(flows, keys, key, state) {
+        let progress = state.progress().merged(step.progress);
+        entry.replace(state, state.with(progress, step.expires));
+    }
+    state.progress().ending(step.progress)
+}
+
+/// Takes a flow out of the table. `state` is that of either entry when it was found.
+#[inline(always)]
+pub fn end<A: Client>(flows: &impl Steps<A>, keys: &impl Keys, key: A::Key, state: State) {
+    if let Some((entry, now)) = own(flows, keys, key, state)
+        && entry.replace(now, State::EMPTY)
+    {
+        flows.forget_partner(key, state);
+    }
+}
+
+/// Takes the other entry of a flow out of the table. `state` is that of the one entry.
+#[inline(always)]
+pub fn forget_partner<A: Client>(
+    flows: &impl Flows<A>,
+    keys: &impl Keys,
+    key: A::Key,
+    state: State,
+) {
+    if let Some((entry, state)) = partner(flows, keys, key, state) {
+        entry.replace(state, State::EMPTY);
+    }
+}
+
+/// The entry that `state` is of.
+#[inline(always)]
+fn own<'a, A: Client>(
+    flows: &'a impl Flows<A>,
+    keys: &impl Keys,
+    key: A::Key,
+    state: State,
+) -> Option<(&'a Entry<A::Key>, State)> {
+    if is_endpoint_entry(state) {
+        of_endpoint(flows, keys, key, state)
+    } else {
+        of_client(flows, keys, key, state)
+    }
+}
+
+/// The other entry of its flow.
+#[inline(always)]
+fn partner<'a, A: Client>(
+    flows: &'a impl Flows<A>,
+    keys: &impl Keys,
+    key: A::Key,
+    state: State,
+) -> Option<(&'a Entry<A::Key>, State)> {
+    if is_endpoint_entry(state) {
+        of_client(flows, keys, key, state)
+    } else {
+        of_endpoint(flows, keys, key, state)
+    }
+}
+
+#[inline(always)]
+fn of_client<'a, A: Client>(
+    flows: &'a impl Flows<A>,
+    keys: &impl Keys,
+    key: A::Key,
+    state: State,
+) -> Option<(&'a Entry<A::Key>, State)> {
+    let (client, port, service) = A::from_key(key);
+    let hash = hash::flow(keys, flows.service_basis(service)?, client, port);
+    find_client_entry(flows, hash, key, state.node_port())
+}
+
+#[inline(always)]
+fn of_endpoint<'a, A: Client>(
+    flows: &'a impl Flows<A>,
+    keys: &impl Keys,
+    key: A::Key,
+    state: State,
+) -> Option<(&'a Entry<A::Key>, State)> {
+    let hash = hash::reply(keys, flows.endpoint_basis(state.endpoint())?, state.node_port());
+    find_endpoint_entry(flows, hash, key, state.node_port())
+}

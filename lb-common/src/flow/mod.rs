@@ -1,0 +1,69 @@
+//! The flow table: which endpoint each flow was given, findable from both sides.
+//!
+//! A flow is two entries of one table: the *client entry*, in a bucket named by the client's tuple,
+//! and the *endpoint entry*, in a bucket named by the endpoint and the flow's node port. Both hold the
+//! same words, so either side's packet finds everything in one bucket.
+//!
+//! ```text
+//!   key    IPv4  client address 32 | client port 16 | service 16
+//!          IPv6  client address 128,  client port 16 | service 16
+//!   state        endpoint 16 | node port 16 | expires 24 | side and progress 8
+//! ```
+//!
+//! 16 bytes an entry (IPv6: 32), four entries a bucket: an IPv4 bucket is one cache line. A client
+//! entry may stand in either of two buckets; an endpoint entry in one only, because its node port is
+//! ours to choose: if the bucket is taken, the next port is tried.
+//!
+//! There are no locks. An entry is taken by compare-and-swap of its state to *claimed*, filled, and
+//! published by storing its state; who reads checks the key before and after. Two processors that race
+//! for an entry cost one of them the insertion, never an entry its integrity. No live flow that is
+//! open ever gives way: only empty, expired, closed and, last, opening entries are taken.
+
+mod choose;
+mod enter;
+mod entry;
+mod find;
+mod follow;
+mod word;
+
+pub use choose::{NodePorts, Probe, choose, probe};
+pub use enter::{Entrant, enter};
+pub use entry::{Bucket, Client, Entry, Key, State};
+pub use find::{Found, find_by_client, find_by_endpoint};
+pub use follow::{Step, advance, end, forget_partner, step};
+pub use word::Word;
+
+/// The table's storage and the records its entries name.
+pub trait Flows<A: Client> {
+    /// The bucket of a 24-bit number, which the table reduces to its size.
+    fn bucket(&self, number: u32) -> Option<&Bucket<A::Key>>;
+    /// [`crate::record::Service::basis`] of a service id.
+    fn service_basis(&self, service: u16) -> Option<u64>;
+    /// [`crate::record::Endpoint::basis`] of an endpoint id.
+    fn endpoint_basis(&self, endpoint: u16) -> Option<u64>;
+}
+
+/// The longer steps of admission. Each is the function of the same name; the kernel program
+/// makes each a function of its own to the verifier, which then walks it once and not again for every
+/// way there is to it.
+pub trait Steps<A: Client>: Flows<A> {
+    /// [`probe`].
+    fn probe(&self, hash: u64, node_port: u16, now: u32) -> Probe;
+    /// [`forget_partner`].
+    fn forget_partner(&self, key: A::Key, state: State);
+}
+
+/// Number of the first bucket of a hash.
+#[inline(always)]
+const fn first(hash: u64) -> u32 {
+    hash as u32 & 0xff_ffff
+}
+
+/// Number of the second bucket of a hash. Client entries only.
+#[inline(always)]
+const fn second(hash: u64) -> u32 {
+    (hash >> 24) as u32 & 0xff_ffff
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,93 @@
+//! The one-method view of a frame.
+//!
+//! The parser and the rewriter are written against [`Frame`]; the kernel program implements it with
+//! checked packet pointers, the host with a byte slice. So one parser runs on both sides.
+
+use network_types::{
+    ip::{Ipv4Hdr, Ipv6Hdr},
+    tcp::TcpHdr,
+    udp::UdpHdr,
+};
+
+/// A header that may stand at any address and hold any bytes.
+///
+/// # Safety
+/// The type must have alignment 1, no padding, and be valid for every bit pattern.
+pub unsafe trait Header: Copy {}
+
+/// Bytes of one Ethernet frame.
+pub trait Frame {
+    /// The header at `offset` bytes, or nothing if the frame ends before it does.
+    fn header<T: Header>(&self, offset: usize) -> Option<&T>;
+    /// As [`Frame::header`], to write.
+    fn header_mut<T: Header>(&mut self, offset: usize) -> Option<&mut T>;
+}
+
+/// Ethernet header, IEEE 802.3. All fields in network byte order.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Ethernet {
+    /// Destination MAC address.
+    pub destination: [u8; 6],
+    /// Source MAC address.
+    pub source: [u8; 6],
+    /// What follows; a VLAN tag if 0x8100 or 0x88a8.
+    pub ether_type: [u8; 2],
+}
+
+/// 802.1Q or 802.1ad tag after the type that announced it.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct VlanTag {
+    /// Priority, drop eligibility, VLAN id.
+    pub control: [u8; 2],
+    /// What follows.
+    pub ether_type: [u8; 2],
+}
+
+/// The two bytes every IPv6 extension header begins with (RFC 8200 section 4.3).
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Extension {
+    /// Protocol number of the header that follows.
+    pub next_header: u8,
+    /// Length in units of 8 bytes, the first 8 not counted.
+    pub length: u8,
+}
+
+const _: () = {
+    assert!(size_of::<Ethernet>() == 14 && align_of::<Ethernet>() == 1);
+    assert!(size_of::<VlanTag>() == 4 && align_of::<VlanTag>() == 1);
+    assert!(align_of::<Ipv4Hdr>() == 1 && align_of::<Ipv6Hdr>() == 1);
+    assert!(align_of::<TcpHdr>() == 1 && align_of::<UdpHdr>() == 1);
+};
+
+// SAFETY: byte arrays only: alignment 1 (asserted above), no padding, any bits.
+unsafe impl Header for Ethernet {}
+// SAFETY: as above.
+unsafe impl Header for VlanTag {}
+// SAFETY: as above.
+unsafe impl Header for Extension {}
+// SAFETY: as above.
+unsafe impl Header for Ipv4Hdr {}
+// SAFETY: as above.
+unsafe impl Header for Ipv6Hdr {}
+// SAFETY: as above.
+unsafe impl Header for TcpHdr {}
+// SAFETY: as above.
+unsafe impl Header for UdpHdr {}
+
+/// A frame held in memory: what tests and tools parse.
+impl Frame for [u8] {
+    fn header<T: Header>(&self, offset: usize) -> Option<&T> {
+        let bytes = self.get(offset..offset.checked_add(size_of::<T>())?)?;
+        // SAFETY: `bytes` is as long as `T`, which has alignment 1 and takes any bits.
+        Some(unsafe { &*bytes.as_ptr().cast::<T>() })
+    }
+
+    fn header_mut<T: Header>(&mut self, offset: usize) -> Option<&mut T> {
+        let bytes = self.get_mut(offset..offset.checked_add(size_of::<T>())?)?;
+        // SAFETY: as in `header`; the borrow is exclusive.
+        Some(unsafe { &mut *bytes.as_mut_ptr().cast::<T>() })
+    }
+}

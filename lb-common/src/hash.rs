@@ -1,0 +1,239 @@
+//! The keyed hash of a flow, seen from either side.
+//!
+//! Multilinear hashing over 32-bit words (Lemire and Kaser, "Strongly universal string hashing is
+//! fast", 2014): `k0 + Σ k[i]·word[i]` modulo 2^64, whose upper half is strongly universal: whoever
+//! does not know the keys cannot choose addresses and ports that collide more often than chance. The
+//! multiplications do not wait for each other. A murmur3 finalizer then spreads the sum over all 64
+//! bits, so that sequential ports land apart.
+//!
+//! The part that is the same for every packet of a service (its address, port and protocol) or of an
+//! endpoint is summed once, by the daemon, and stored in its record as the *basis*.
+//!
+//! | bits of a flow hash | used as |
+//! |---|---|
+//! | 0..24 | first bucket of the flow table |
+//! | 24..48 | second bucket |
+//! | 48..64 | slot of the table |
+
+use crate::address::Address;
+
+/// Number of secret words.
+pub const KEYS: usize = 20;
+
+/// The secret words. The kernel reads them from read-only data, where the verifier turns them into
+/// constants; the host from an array.
+pub trait Keys {
+    /// The `index`-th word; `index` is below [`KEYS`].
+    fn key(&self, index: usize) -> u64;
+}
+
+impl Keys for [u64; KEYS] {
+    #[inline(always)]
+    fn key(&self, index: usize) -> u64 {
+        self[index]
+    }
+}
+
+// Each input word has its own key. A change of these numbers moves every flow: it is a change of
+// map layout.
+const CLIENT: usize = 0; // 0..4
+const CLIENT_PORT: usize = 4;
+const SERVICE: usize = 5;
+const SERVICE_ADDRESS: usize = 6; // 6..10
+const SERVICE_PORT: usize = 10;
+const ENDPOINT: usize = 11;
+const ENDPOINT_ADDRESS: usize = 12; // 12..16
+const ENDPOINT_PORT: usize = 16;
+const NODE_PORT: usize = 17;
+const PLACE: usize = 18;
+const NEXT_HOP: usize = 19;
+
+/// Secret words of a seed: splitmix64 (Steele, Lea, Flood 2014), odd so that no input bit is lost.
+pub fn keys(seed: u64) -> [u64; KEYS] {
+    let mut state = seed;
+    core::array::from_fn(|_| {
+        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        mix(state) | 1
+    })
+}
+
+/// Spreads a sum over all bits: the finalizer of murmur3 with the constants of Stafford's variant 13.
+#[inline(always)]
+pub const fn mix(sum: u64) -> u64 {
+    let x = (sum ^ (sum >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    x ^ (x >> 31)
+}
+
+#[inline(always)]
+fn sum<A: Address>(keys: &impl Keys, first: usize, address: A) -> u64 {
+    let mut sum = 0_u64;
+    for i in 0..A::WORDS {
+        sum = sum.wrapping_add(keys.key(first + i).wrapping_mul(address.word(i) as u64));
+    }
+    sum
+}
+
+/// The constant part of every flow of a service. `port` in host order, `protocol` the IP number.
+pub fn service_basis<A: Address>(keys: &impl Keys, address: A, port: u16, protocol: u8) -> u64 {
+    let port_word = ((port as u64) << 16) | ((A::FAMILY as u64) << 8) | protocol as u64;
+    keys.key(SERVICE)
+        .wrapping_add(sum(keys, SERVICE_ADDRESS, address))
+        .wrapping_add(keys.key(SERVICE_PORT).wrapping_mul(port_word))
+}
+
+/// Hash of a flow from its client's side. `client_port` in host order.
+#[inline(always)]
+pub fn flow<A: Address>(keys: &impl Keys, service_basis: u64, client: A, client_port: u16) -> u64 {
+    mix(service_basis
+        .wrapping_add(sum(keys, CLIENT, client))
+        .wrapping_add(keys.key(CLIENT_PORT).wrapping_mul(client_port as u64)))
+}
+
+/// The constant part of every flow towards an endpoint. `port` in host order.
+#[inline(always)]
+pub fn endpoint_basis<A: Address>(keys: &impl Keys, address: A, port: u16, protocol: u8) -> u64 {
+    let port_word = ((port as u64) << 16) | ((A::FAMILY as u64) << 8) | protocol as u64;
+    keys.key(ENDPOINT)
+        .wrapping_add(sum(keys, ENDPOINT_ADDRESS, address))
+        .wrapping_add(keys.key(ENDPOINT_PORT).wrapping_mul(port_word))
+}
+
+/// Hash of a flow from its endpoint's side. `node_port` in host order.
+#[inline(always)]
+pub fn reply(keys: &impl Keys, endpoint_basis: u64, node_port: u16) -> u64 {
+    mix(endpoint_basis.wrapping_add(keys.key(NODE_PORT).wrapping_mul(node_port as u64)))
+}
+
+/// Where a service stands in the service map. `port_word` is [`crate::record::Service::identity`].
+#[inline(always)]
+pub fn place(keys: &impl Keys, address: [u64; 2], identity: u64) -> u64 {
+    // Not strongly universal and need not be: only the operator chooses services.
+    let folded = address[0].rotate_left(23) ^ address[1];
+    mix((folded ^ identity.rotate_left(40)).wrapping_mul(keys.key(PLACE)))
+}
+
+/// Where a destination stands in the cache of next hops.
+#[inline(always)]
+pub fn next_hop(keys: &impl Keys, destination: [u64; 2]) -> u64 {
+    let folded = destination[0].rotate_left(23) ^ destination[1];
+    let product = folded.wrapping_mul(keys.key(NEXT_HOP));
+    product ^ (product >> 32)
+}
+
+/// The slot of a flow. `mask` is the table's slots − 1.
+#[inline(always)]
+pub const fn slot(hash: u64, mask: u32) -> u32 {
+    (hash >> 48) as u32 & mask
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::address::{V4, V6};
+
+    const TCP: u8 = 6;
+
+    fn vip(keys: &[u64; KEYS]) -> u64 {
+        service_basis(keys, V4::from_bytes([10, 99, 0, 1]), 9000, TCP)
+    }
+
+    #[test]
+    fn vectors_never_change() {
+        // Equal on every node and every version that shares flows: these are part of the map layout.
+        let keys = keys(42);
+        let client = V4::from_bytes([192, 0, 2, 7]);
+        let v4 = flow(&keys, vip(&keys), client, 40_000);
+        let client6 = V6::from_bytes([0xfd, 0x99, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 7]);
+        let vip6 = service_basis(&keys, client6, 53, 17);
+        let v6 = flow(&keys, vip6, client6, 40_000);
+        let back = reply(&keys, endpoint_basis(&keys, client, 8080, TCP), 10_240);
+        assert_eq!([v4, v6, back], VECTORS, "{:#x?}", [v4, v6, back]);
+    }
+
+    const VECTORS: [u64; 3] = [0, 0, 0];
+
+    /// χ² of `counts` against an even spread.
+    fn chi_square(counts: &[u64]) -> f64 {
+        let total: u64 = counts.iter().sum();
+        let expected = total as f64 / counts.len() as f64;
+        counts.iter().map(|&c| (c as f64 - expected).powi(2) / expected).sum()
+    }
+
+    /// 99.99 % point of χ² for many degrees of freedom (normal approximation).
+    fn limit(bins: usize) -> f64 {
+        let degrees = (bins - 1) as f64;
+        degrees + 3.72 * (2.0 * degrees).sqrt()
+    }
+
+    #[test]
+    fn sequential_ports_spread_evenly_over_slots_and_buckets() {
+        for seed in 0..20 {
+            let keys = keys(seed);
+            let basis = vip(&keys);
+            let mut bins = [[0_u64; 256]; 3];
+            for port in 0..=u16::MAX {
+                let hash = flow(&keys, basis, V4::from_bytes([192, 0, 2, 7]), port);
+                for (part, bins) in bins.iter_mut().enumerate() {
+                    bins[(hash >> (24 * part) & 255) as usize] += 1;
+                }
+            }
+            for bins in &bins {
+                assert!(chi_square(bins) < limit(256), "seed {seed}: {}", chi_square(bins));
+            }
+        }
+    }
+
+    #[test]
+    fn sequential_addresses_spread_evenly_over_slots() {
+        for seed in 0..20 {
+            let keys = keys(seed);
+            let basis = vip(&keys);
+            let mut bins = [0_u64; 1024];
+            for host in 0..65_536_u32 {
+                let client = V4::from_bytes((0x0a00_0000 | host).to_be_bytes());
+                bins[slot(flow(&keys, basis, client, 5000), 1023) as usize] += 1;
+            }
+            assert!(chi_square(&bins) < limit(1024), "seed {seed}");
+        }
+    }
+
+    #[test]
+    fn one_bit_of_input_changes_half_the_bits_of_the_hash() {
+        let keys = keys(7);
+        let basis = vip(&keys);
+        for bit in 0..48 {
+            let mut changed = 0;
+            for i in 0..1000_u64 {
+                let input = mix(i) & 0xffff_ffff_ffff;
+                let of = |x: u64| flow(&keys, basis, V4(x as u32), (x >> 32) as u16);
+                changed += (of(input) ^ of(input ^ (1 << bit))).count_ones();
+            }
+            let mean = f64::from(changed) / 1000.0;
+            assert!((30.0..34.0).contains(&mean), "input bit {bit} changes {mean} bits");
+        }
+    }
+
+    #[test]
+    fn another_seed_gives_unrelated_slots() {
+        let (a, b) = (keys(1), keys(2));
+        let same = (0..10_000_u16)
+            .filter(|&port| {
+                let of = |keys| slot(flow(keys, vip(keys), V4(99), port), 255);
+                of(&a) == of(&b)
+            })
+            .count();
+        assert!((15..70).contains(&same), "{same} of 10000 equal; 39 expected");
+    }
+
+    #[test]
+    fn every_word_of_a_tuple_counts() {
+        let keys = keys(3);
+        let base = service_basis(&keys, V6([1, 2]), 80, TCP);
+        assert_ne!(base, service_basis(&keys, V6([1 << 32 | 1, 2]), 80, TCP));
+        assert_ne!(base, service_basis(&keys, V6([1, 3]), 80, TCP));
+        assert_ne!(base, service_basis(&keys, V6([1, 2]), 81, TCP));
+        assert_ne!(base, service_basis(&keys, V6([1, 2]), 80, 17));
+        assert_ne!(flow(&keys, base, V6([1, 2]), 1), flow(&keys, base, V6([2, 1]), 1));
+    }
+}

@@ -1,0 +1,40 @@
+//! Every size in one place, with what it costs.
+
+/// Services one node can hold. 64 B each.
+pub const SERVICES: u32 = 4096;
+/// Places a service may stand from the one its hash names. Bounds the lookup loop; at half load the
+/// longest run in 4096 places stays below it in practice, and a service that finds no place is refused.
+pub const SERVICE_PROBES: u32 = 16;
+/// Endpoint ids, 0 excluded. 64 B each, and 72 B of counters each on every CPU.
+pub const ENDPOINTS: u32 = 4096;
+/// Slots in a page of the slot map: 2 KiB, so that a 65 536-slot table is 64 map writes.
+pub const PAGE_SLOTS: u32 = 1024;
+/// Pages of the slot map: 32 MiB, 128 services with two tables of 65 536 slots each.
+pub const PAGES: u32 = 16_384;
+/// The largest table: the slot is 16 bits of the flow hash.
+pub const MAX_SLOTS: u32 = 65_536;
+/// The smallest table: steps of 0.4 %.
+pub const MIN_SLOTS: u32 = 256;
+/// Entries in a bucket of the flow table: 4 × 16 B is one cache line, so an IPv4 lookup is one miss.
+pub const WAYS: usize = 4;
+/// Node ports tried for a new flow. At half-used ports all fail once in 65 536 flows.
+pub const PORT_PROBES: u32 = 16;
+/// Next hops remembered on each CPU. 64 B each.
+pub const NEXT_HOPS: u32 = 4096;
+/// Ticks a next hop is believed before the kernel's routing table is asked again. A changed route or
+/// neighbour is followed within this time.
+pub const NEXT_HOP_TICKS: u32 = 1;
+/// Nanoseconds in a tick, 2^30: a shift instead of a division in the kernel.
+pub const TICK_SHIFT: u32 = 30;
+/// Longest idle limit, in ticks: it is 16 bits in the service record (about 19 hours).
+pub const MAX_IDLE_TICKS: u32 = u16::MAX as u32;
+/// Ticks a flow's packets are still translated after both sides have finished or one has reset it:
+/// retransmissions of the last ACK.
+pub const CLOSED_TICKS: u32 = 10;
+/// An entry's end is moved forward only when it would move this many ticks: one write to the entry
+/// every two seconds instead of one per packet.
+pub const RENEW_TICKS: u32 = 2;
+/// VLAN tags looked through.
+pub const VLAN_TAGS: usize = 2;
+/// IPv6 extension headers looked through.
+pub const EXTENSION_HEADERS: usize = 4;

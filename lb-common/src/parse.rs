@@ -1,0 +1,255 @@
+//! Frame → [`Packet`]: where its headers are and what they say.
+//!
+//! A packet that is not understood in full is passed, with the reason: only a packet known to be for a
+//! service may be touched.
+
+use network_types::{
+    ip::{Ipv4Hdr, Ipv6Hdr},
+    tcp::TcpHdr,
+    udp::UdpHdr,
+};
+
+use crate::address::{Address, V4, V6};
+use crate::frame::{Ethernet, Extension, Frame, VlanTag};
+use crate::limits::{EXTENSION_HEADERS, VLAN_TAGS};
+use crate::verdict::Reason;
+use crate::verifier::obscure;
+
+/// IP protocol number of TCP.
+pub const TCP: u8 = 6;
+/// IP protocol number of UDP.
+pub const UDP: u8 = 17;
+
+const ETHER_IPV4: u16 = 0x0800;
+const ETHER_IPV6: u16 = 0x86dd;
+const ETHER_VLAN: u16 = 0x8100;
+const ETHER_QINQ: u16 = 0x88a8;
+
+const HOP_BY_HOP: u8 = 0;
+const ROUTING: u8 = 43;
+const FRAGMENT: u8 = 44;
+const AUTHENTICATION: u8 = 51;
+const DESTINATION_OPTIONS: u8 = 60;
+
+/// No offset of an IP header is larger: 14 bytes of Ethernet and two tags. A mask.
+const MAX_NETWORK: usize = 0x1f;
+/// No offset of a transport header is larger: four extension headers of 2 KiB. A mask.
+const MAX_TRANSPORT: usize = 0x3fff;
+
+/// What the link layer carries, and from which byte on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Network {
+    /// IPv4 header at this offset.
+    V4(usize),
+    /// IPv6 header at this offset.
+    V6(usize),
+}
+
+/// A TCP or UDP packet, whole and not a fragment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Packet<A> {
+    /// Offset of the IP header in the frame.
+    pub network: usize,
+    /// Offset of the TCP or UDP header in the frame.
+    pub transport: usize,
+    /// Source address.
+    pub source: A,
+    /// Destination address.
+    pub destination: A,
+    /// Source port, host order.
+    pub source_port: u16,
+    /// Destination port, host order.
+    pub destination_port: u16,
+    /// [`TCP`] or [`UDP`].
+    pub protocol: u8,
+    /// Signals of a TCP header; none for UDP.
+    pub signals: Signals,
+    /// TTL or hop limit.
+    pub hops: u8,
+    /// Length of the IP packet in bytes, its header included.
+    pub length: u16,
+}
+
+/// The TCP flags that open and end a flow, as bits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Signals(u8);
+
+impl Signals {
+    /// None set: data or a bare acknowledgement.
+    pub const NONE: Self = Self(0);
+    /// SYN without ACK: a client opens.
+    pub const SYN: Self = Self(1);
+    /// One side has finished.
+    pub const FIN: Self = Self(2);
+    /// One side has given up.
+    pub const RST: Self = Self(4);
+
+    /// All of `other`'s bits are set.
+    #[inline(always)]
+    pub const fn has(self, other: Self) -> bool {
+        self.0 & other.0 != 0
+    }
+
+    /// Both sets together.
+    #[must_use]
+    pub const fn with(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    #[inline(always)]
+    fn of(tcp: &TcpHdr) -> Self {
+        // Bits of the flags byte (RFC 9293 section 3.1): FIN 0, SYN 1, RST 2, ACK 4.
+        let flag = |bit: usize| tcp._bitfield_1.get_bit(8 + bit) as u8;
+        let opens = flag(1) & (flag(4) ^ 1);
+        Self(opens | flag(0) << 1 | flag(2) << 2)
+    }
+}
+
+/// The part of parsing that differs between the families.
+pub trait Parse: Address {
+    /// Parses the IP and transport headers; the IP header stands at `offset`.
+    ///
+    /// # Errors
+    /// A reason whose verdict is to pass.
+    fn parse<F: Frame + ?Sized>(frame: &F, offset: usize) -> Result<Packet<Self>, Reason>;
+}
+
+/// Finds the IP header behind at most [`VLAN_TAGS`] tags.
+///
+/// # Errors
+/// [`Reason::Truncated`] or [`Reason::NotIp`].
+#[inline(always)]
+pub fn network<F: Frame + ?Sized>(frame: &F) -> Result<Network, Reason> {
+    let ethernet: &Ethernet = frame.header(0).ok_or(Reason::Truncated)?;
+    let mut ether_type = u16::from_be_bytes(ethernet.ether_type);
+    let mut offset = size_of::<Ethernet>();
+    for _ in 0..VLAN_TAGS {
+        if ether_type != ETHER_VLAN && ether_type != ETHER_QINQ {
+            break;
+        }
+        let tag: &VlanTag = frame.header(offset).ok_or(Reason::Truncated)?;
+        ether_type = u16::from_be_bytes(tag.ether_type);
+        offset += size_of::<VlanTag>();
+    }
+    let [.., a, b] = ethernet.source;
+    let offset = obscure(offset, u16::from_ne_bytes([a, b]) as u64) & MAX_NETWORK;
+    match ether_type {
+        ETHER_IPV4 => Ok(Network::V4(offset)),
+        ETHER_IPV6 => Ok(Network::V6(offset)),
+        _ => Err(Reason::NotIp),
+    }
+}
+
+impl Parse for V4 {
+    #[inline(always)]
+    fn parse<F: Frame + ?Sized>(frame: &F, offset: usize) -> Result<Packet<Self>, Reason> {
+        let ip: &Ipv4Hdr = frame.header(offset).ok_or(Reason::Truncated)?;
+        let header_length = ((ip.vihl & 0x0f) as usize) << 2;
+        let length = u16::from_be_bytes(ip.tot_len);
+        if ip.vihl >> 4 != 4 || header_length < size_of::<Ipv4Hdr>() {
+            return Err(Reason::Malformed);
+        }
+        let (protocol, hops) = (ip.proto, ip.ttl);
+        let (source, destination) = (Self::from_bytes(ip.src_addr), Self::from_bytes(ip.dst_addr));
+        // More-fragments bit or an offset (RFC 791): all but "don't fragment".
+        let fragment = u16::from_be_bytes(ip.frags) & 0x3fff != 0;
+        if protocol != TCP && protocol != UDP {
+            return Err(Reason::OtherProtocol);
+        }
+        if fragment {
+            return Err(Reason::Fragment);
+        }
+        let transport = offset + header_length;
+        let ports = ports(frame, transport, protocol)?;
+        if (length as usize) < header_length + transport_length(protocol) {
+            return Err(Reason::Malformed);
+        }
+        Ok(packet(offset, transport, protocol, hops, length, source, destination, ports))
+    }
+}
+
+impl Parse for V6 {
+    #[inline(always)]
+    fn parse<F: Frame + ?Sized>(frame: &F, offset: usize) -> Result<Packet<Self>, Reason> {
+        let ip: &Ipv6Hdr = frame.header(offset).ok_or(Reason::Truncated)?;
+        if ip.vcf[0] >> 4 != 6 {
+            return Err(Reason::Malformed);
+        }
+        let (mut protocol, hops) = (ip.next_hdr, ip.hop_limit);
+        let (source, destination) = (Self::from_bytes(ip.src_addr), Self::from_bytes(ip.dst_addr));
+        let payload = u16::from_be_bytes(ip.payload_len);
+        let mut transport = offset + size_of::<Ipv6Hdr>();
+        for _ in 0..EXTENSION_HEADERS {
+            if protocol != HOP_BY_HOP && protocol != DESTINATION_OPTIONS {
+                break;
+            }
+            let extension: &Extension = frame.header(transport).ok_or(Reason::Truncated)?;
+            protocol = extension.next_header;
+            transport += 8 + ((extension.length as usize) << 3);
+        }
+        match protocol {
+            TCP | UDP => {}
+            FRAGMENT => return Err(Reason::Fragment),
+            HOP_BY_HOP | DESTINATION_OPTIONS | ROUTING | AUTHENTICATION => {
+                return Err(Reason::ExtensionHeader);
+            }
+            _ => return Err(Reason::OtherProtocol),
+        }
+        let transport = obscure(transport, source.0[1]) & MAX_TRANSPORT;
+        let ports = ports(frame, transport, protocol)?;
+        let needed = transport - offset - size_of::<Ipv6Hdr>() + transport_length(protocol);
+        // A jumbogram says 0 here (RFC 2675); no link of ours carries one.
+        if (payload as usize) < needed {
+            return Err(Reason::Malformed);
+        }
+        let length = payload.saturating_add(size_of::<Ipv6Hdr>() as u16);
+        Ok(packet(offset, transport, protocol, hops, length, source, destination, ports))
+    }
+}
+
+/// Source port, destination port, signals.
+type Ports = (u16, u16, Signals);
+
+#[inline(always)]
+fn ports<F: Frame + ?Sized>(frame: &F, offset: usize, protocol: u8) -> Result<Ports, Reason> {
+    if protocol == TCP {
+        let tcp: &TcpHdr = frame.header(offset).ok_or(Reason::Truncated)?;
+        let (source, destination) = (u16::from_be_bytes(tcp.source), u16::from_be_bytes(tcp.dest));
+        Ok((source, destination, Signals::of(tcp)))
+    } else {
+        let udp: &UdpHdr = frame.header(offset).ok_or(Reason::Truncated)?;
+        let (source, destination) = (u16::from_be_bytes(udp.src), u16::from_be_bytes(udp.dst));
+        Ok((source, destination, Signals::NONE))
+    }
+}
+
+#[inline(always)]
+const fn transport_length(protocol: u8) -> usize {
+    if protocol == TCP { size_of::<TcpHdr>() } else { size_of::<UdpHdr>() }
+}
+
+#[expect(clippy::too_many_arguments, reason = "the fields of one struct, from two families")]
+#[inline(always)]
+fn packet<A>(
+    network: usize,
+    transport: usize,
+    protocol: u8,
+    hops: u8,
+    length: u16,
+    source: A,
+    destination: A,
+    (source_port, destination_port, signals): Ports,
+) -> Packet<A> {
+    Packet {
+        network,
+        transport,
+        source,
+        destination,
+        source_port,
+        destination_port,
+        protocol,
+        signals,
+        hops,
+        length,
+    }
+}

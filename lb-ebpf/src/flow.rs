@@ -1,0 +1,113 @@
+//! Which endpoint a packet's flow has. What is done once a flow and not once a packet is in `rare`.
+
+use lb_common::{
+    flow::{Client, Flows, Found, State, find_by_client, find_by_endpoint, step},
+    hash,
+    parse::{Packet, Signals, UDP},
+    phase::{Phase, Side},
+    record::{Endpoint, Service},
+    verdict::Reason,
+};
+
+use crate::maps::{ENDPOINTS, FlowMap, SERVICES, SecretKeys, node_ports};
+use crate::rare::{Given, Rare};
+
+/// Where a client's packet goes.
+pub struct ToEndpoint {
+    /// Endpoint id.
+    pub id: u16,
+    /// Its record.
+    pub endpoint: &'static Endpoint,
+    /// Node port of the flow.
+    pub node_port: u16,
+}
+
+/// Where an endpoint's packet goes.
+pub struct ToClient<A> {
+    /// Endpoint id.
+    pub id: u16,
+    /// The flow's service: what the client knows.
+    pub service: &'static Service,
+    /// The client.
+    pub client: A,
+    /// Its port, host order.
+    pub client_port: u16,
+}
+
+/// The endpoint of a client's packet: its flow's, or a new flow's choice.
+#[inline(always)]
+pub fn of_client<A>(
+    packet: &Packet<A>,
+    (service_id, service): (u16, &'static Service),
+    now: u32,
+) -> Result<ToEndpoint, Reason>
+where
+    A: Client + Rare,
+    FlowMap: Flows<A>,
+{
+    let hash = hash::flow(&SecretKeys, service.basis, packet.source, packet.source_port);
+    let key = packet.source.key(packet.source_port, service_id);
+    let given = match find_by_client(&FlowMap, hash, key, now) {
+        Some(found) if !starts_anew(found.state, packet.signals) => {
+            follow::<A>(&found, Side::Client, packet.signals, service, now);
+            Given { endpoint: found.state.endpoint(), node_port: found.state.node_port() }
+        }
+        _ if packet.protocol != UDP && !packet.signals.has(Signals::SYN) => {
+            return Err(Reason::NoFlow);
+        }
+        _ => A::admit(key, hash, packet.protocol)?,
+    };
+    let endpoint = ENDPOINTS.get(given.endpoint as u32).ok_or(Reason::Inconsistent)?;
+    Ok(ToEndpoint { id: given.endpoint, endpoint, node_port: given.node_port })
+}
+
+/// A client opens again with a tuple whose flow is ending: port reuse.
+#[inline(always)]
+fn starts_anew(state: State, signals: Signals) -> bool {
+    let phase = state.progress().phase();
+    signals.has(Signals::SYN) && matches!(phase, Phase::Closing | Phase::Closed)
+}
+
+/// The client of an endpoint's packet; nothing if no flow has this endpoint and node port.
+#[inline(always)]
+pub fn of_endpoint<A>(packet: &Packet<A>, now: u32) -> Option<ToClient<A>>
+where
+    A: Client + Rare,
+    FlowMap: Flows<A>,
+{
+    let ports = node_ports();
+    if packet.destination_port.wrapping_sub(ports.first) >= ports.count {
+        return None;
+    }
+    let basis =
+        hash::endpoint_basis(&SecretKeys, packet.source, packet.source_port, packet.protocol);
+    let hash = hash::reply(&SecretKeys, basis, packet.destination_port);
+    let found = find_by_endpoint(&FlowMap, hash, packet.destination_port, now)?;
+    let id = found.state.endpoint();
+    let endpoint = ENDPOINTS.get(id as u32)?;
+    let is_from_it = endpoint.address == packet.source.wide()
+        && endpoint.source == packet.destination.wide()
+        && endpoint.port == packet.source_port
+        && endpoint.protocol == packet.protocol;
+    if !is_from_it {
+        return None;
+    }
+    let (client, client_port, service) = A::from_key(found.key);
+    let service = SERVICES.get(service as u32)?;
+    follow::<A>(&found, Side::Endpoint, packet.signals, service, now);
+    Some(ToClient { id, service, client, client_port })
+}
+
+/// Notes one packet of a known flow.
+#[inline(always)]
+fn follow<A: Client + Rare>(
+    found: &Found<A::Key>,
+    side: Side,
+    signals: Signals,
+    service: &Service,
+    now: u32,
+) {
+    if let Some(step) = step(found.state, side, signals, service.idle, now) {
+        A::advance(found.key, found.state, step);
+    }
+}

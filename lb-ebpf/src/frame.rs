@@ -1,0 +1,48 @@
+//! The frame under XDP: the only pointer arithmetic of the program.
+
+use aya_ebpf::programs::XdpContext;
+use lb_common::frame::{Frame, Header};
+
+/// A frame, its bytes checked at each access.
+pub struct XdpFrame {
+    /// What the kernel calls the program with.
+    pub ctx: XdpContext,
+}
+
+impl XdpFrame {
+    /// Index of the interface the frame came in on.
+    #[inline(always)]
+    pub fn ingress(&self) -> u32 {
+        self.ctx.ingress_ifindex() as u32
+    }
+
+    /// Address of a header that lies within the frame.
+    #[inline(always)]
+    fn locate<T: Header>(&self, offset: usize) -> Option<usize> {
+        let start = self.ctx.data() + offset;
+        // Addresses are compared, not lengths: `end - start` is a bare number to the verifier and
+        // proves nothing about the access that follows.
+        if start + size_of::<T>() > self.ctx.data_end() {
+            return None;
+        }
+        Some(start)
+    }
+}
+
+impl Frame for XdpFrame {
+    #[inline(always)]
+    fn header<T: Header>(&self, offset: usize) -> Option<&T> {
+        let address = self.locate::<T>(offset)?;
+        // SAFETY: the bytes lie within the frame, `T` has alignment 1 and takes any bits. The frame
+        // is not moved while the reference lives: nothing that moves it is called.
+        Some(unsafe { &*(address as *const T) })
+    }
+
+    #[inline(always)]
+    fn header_mut<T: Header>(&mut self, offset: usize) -> Option<&mut T> {
+        let address = self.locate::<T>(offset)?;
+        // SAFETY: as in `header`; the program alone has the frame, and `&mut self` makes the borrow
+        // exclusive.
+        Some(unsafe { &mut *(address as *mut T) })
+    }
+}

@@ -1,0 +1,59 @@
+//! The kernel program: a packet's way through the node.
+//!
+//! ```text
+//!  frame ─ parse ─ service? ─┬─ flow? ─┬─ select ─ admit ─┬─ rewrite ─ forward ─ count
+//!                            │         └──────────────────┤
+//!                            └─ reply of an endpoint? ────┘
+//! ```
+//!
+//! | file | holds |
+//! |---|---|
+//! | `pipeline` | the steps in order |
+//! | `service`, `flow`, `select`, `forward`, `count` | a step each |
+//! | `rare` | admission and each step of a flow's life: once a flow, not once a packet |
+//! | `deliver` | what XDP cannot send, sent by the kernel |
+//! | `maps` | every map: key → value, who writes, who reads |
+//! | `frame` | the only pointer arithmetic |
+//!
+//! Parsing, hashing, the flow table and rewriting are `lb-common`'s, where they are tested.
+#![expect(missing_docs, reason = "the program macros make public functions without their docs")]
+#![no_std]
+#![no_main]
+
+mod count;
+mod deliver;
+mod flow;
+mod forward;
+mod frame;
+mod maps;
+mod pipeline;
+mod rare;
+mod select;
+mod service;
+
+use aya_ebpf::{
+    macros::{classifier, xdp},
+    programs::{TcContext, XdpContext},
+};
+
+/// Every frame that comes in on an attached interface.
+#[xdp]
+pub fn lb(ctx: XdpContext) -> u32 {
+    pipeline::run(ctx)
+}
+
+/// Every frame that [`lb`] passed to the kernel, on the same interface.
+#[classifier]
+pub fn lb_deliver(ctx: TcContext) -> i32 {
+    deliver::run(&ctx)
+}
+
+#[cfg(not(test))]
+#[panic_handler]
+fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
+    loop {}
+}
+
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

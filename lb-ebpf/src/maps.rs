@@ -1,0 +1,189 @@
+//! Every map and every constant the loader sets.
+//!
+//! | map | index → value | written by | read by |
+//! |---|---|---|---|
+//! | `SERVICES` | service id → [`Service`] | daemon | `lb` |
+//! | `ENDPOINTS` | endpoint id → [`Endpoint`] | daemon | `lb` |
+//! | `SLOTS` | page → 1024 slots | daemon | `lb` |
+//! | `FLOWS4`, `FLOWS6` | bucket → 4 flow entries | `lb`; the daemon clears dead ones | both |
+//! | `NEXT_HOPS` | hash of a destination → [`NextHop`], each CPU its own | `lb` | `lb` |
+//! | `EGRESS` | interface index → what XDP can do there | daemon | `lb` |
+//! | `COUNTERS` | endpoint id → [`EndpointCounters`], each CPU its own | `lb` | daemon |
+//! | `REASONS` | [`Reason`](lb_common::verdict::Reason) → packets, each CPU its own | `lb`, `lb_deliver` | daemon |
+//! | `BACKENDS` | index → name | daemon | the next daemon |
+//! | `LAYOUT` | 0 → version of all this | daemon | the next daemon |
+
+use core::ptr;
+
+use aya_ebpf::{
+    Global,
+    bindings::BPF_F_MMAPABLE,
+    helpers::bpf_ktime_get_coarse_ns,
+    macros::map,
+    maps::{Array, HashMap, PerCpuArray},
+};
+use lb_common::{
+    address::{V4, V6},
+    flow::{Bucket, Client, Flows, NodePorts},
+    hash::{KEYS, Keys},
+    limits::{ENDPOINTS as MAX_ENDPOINTS, NEXT_HOPS as MAX_NEXT_HOPS, PAGES, SERVICES as MAX_SERVICES, TICK_SHIFT},
+    record::{BackendName, Endpoint, EndpointCounters, NextHop, Service, SlotPage},
+    verdict::REASONS as MAX_REASONS,
+};
+
+// Values of an array map start at a cache line only if the map can be mapped into a process: then
+// they start at a page. The daemon also reads and writes them there.
+const MAPPED: u32 = BPF_F_MMAPABLE;
+
+/// Service id → service.
+#[map]
+pub static SERVICES: Array<Service> = Array::with_max_entries(MAX_SERVICES, MAPPED);
+/// Endpoint id → endpoint.
+#[map]
+pub static ENDPOINTS: Array<Endpoint> = Array::with_max_entries(MAX_ENDPOINTS, MAPPED);
+/// Page → slots.
+#[map]
+pub static SLOTS: Array<SlotPage> = Array::with_max_entries(PAGES, MAPPED);
+/// Bucket → IPv4 flow entries. The loader sets the size.
+#[map]
+pub static FLOWS4: Array<Bucket<<V4 as Client>::Key>> = Array::with_max_entries(1, MAPPED);
+/// Bucket → IPv6 flow entries. The loader sets the size.
+#[map]
+pub static FLOWS6: Array<Bucket<<V6 as Client>::Key>> = Array::with_max_entries(1, MAPPED);
+/// Where destinations were last sent.
+#[map]
+pub static NEXT_HOPS: PerCpuArray<NextHop> = PerCpuArray::with_max_entries(MAX_NEXT_HOPS, 0);
+/// Interface index → bits of [`lb_common::record::egress`].
+#[map]
+pub static EGRESS: HashMap<u32, u32> = HashMap::with_max_entries(1024, 0);
+/// Endpoint id → counters.
+#[map]
+pub static COUNTERS: PerCpuArray<EndpointCounters> = PerCpuArray::with_max_entries(MAX_ENDPOINTS, 0);
+/// Reason → packets.
+#[map]
+pub static REASONS: PerCpuArray<u64> = PerCpuArray::with_max_entries(MAX_REASONS, 0);
+/// Names, for the next daemon.
+#[map]
+pub static BACKENDS: Array<BackendName> = Array::with_max_entries(MAX_ENDPOINTS, MAPPED);
+/// Version of the layout, for the next daemon.
+#[map]
+pub static LAYOUT: Array<u64> = Array::with_max_entries(1, MAPPED);
+
+/// Secret words of the hashes. Set by the loader.
+#[unsafe(no_mangle)]
+static HASH_KEYS: Global<[u64; KEYS]> = Global::new([0; KEYS]);
+/// Buckets of the flow table − 1. Set by the loader.
+#[unsafe(no_mangle)]
+static FLOW_MASK: Global<u32> = Global::new(0);
+/// First node port. Set by the loader.
+#[unsafe(no_mangle)]
+static FIRST_NODE_PORT: Global<u16> = Global::new(0);
+/// Number of node ports. Set by the loader.
+#[unsafe(no_mangle)]
+static NODE_PORT_COUNT: Global<u16> = Global::new(0);
+
+/// The keys of the hashes, from read-only data.
+pub struct SecretKeys;
+
+impl Keys for SecretKeys {
+    #[inline(always)]
+    fn key(&self, index: usize) -> u64 {
+        // SAFETY: `index` is below `KEYS`: it is a constant of `lb_common::hash` after unrolling.
+        // Volatile, so that the value the loader sets is read and not the zero written above.
+        unsafe { ptr::read_volatile((&raw const HASH_KEYS).cast::<u64>().add(index)) }
+    }
+}
+
+/// The node ports flows are given.
+#[inline(always)]
+pub fn node_ports() -> NodePorts {
+    NodePorts { first: FIRST_NODE_PORT.load(), count: NODE_PORT_COUNT.load() }
+}
+
+/// The tick it is now.
+#[inline(always)]
+pub fn now() -> u32 {
+    // SAFETY: the helper has no arguments. Coarse: as old as the last timer interrupt, which is far
+    // below a tick, and a fraction of the cost of the exact clock.
+    (unsafe { bpf_ktime_get_coarse_ns() } >> TICK_SHIFT) as u32
+}
+
+/// The flow table of a family.
+pub struct FlowMap;
+
+impl Flows<V4> for FlowMap {
+    #[inline(always)]
+    fn bucket(&self, number: u32) -> Option<&Bucket<<V4 as Client>::Key>> {
+        FLOWS4.get(number & FLOW_MASK.load())
+    }
+
+    #[inline(always)]
+    fn service_basis(&self, service: u16) -> Option<u64> {
+        Some(SERVICES.get(service as u32)?.basis)
+    }
+
+    #[inline(always)]
+    fn endpoint_basis(&self, endpoint: u16) -> Option<u64> {
+        Some(ENDPOINTS.get(endpoint as u32)?.basis)
+    }
+}
+
+impl Flows<V6> for FlowMap {
+    #[inline(always)]
+    fn bucket(&self, number: u32) -> Option<&Bucket<<V6 as Client>::Key>> {
+        FLOWS6.get(number & FLOW_MASK.load())
+    }
+
+    #[inline(always)]
+    fn service_basis(&self, service: u16) -> Option<u64> {
+        Some(SERVICES.get(service as u32)?.basis)
+    }
+
+    #[inline(always)]
+    fn endpoint_basis(&self, endpoint: u16) -> Option<u64> {
+        Some(ENDPOINTS.get(endpoint as u32)?.basis)
+    }
+}
+
+/// One of a service's tables, as it is at this instant.
+#[inline(always)]
+pub fn table_word(service: &Service) -> u64 {
+    // SAFETY: a valid reference. Volatile: the daemon may store another table at any moment, and the
+    // word must be read once.
+    unsafe { ptr::read_volatile(&raw const service.table) }
+}
+
+/// Whose place this is, as it is at this instant.
+#[inline(always)]
+pub fn identity_word(service: &Service) -> u64 {
+    // SAFETY: as in `table_word`.
+    unsafe { ptr::read_volatile(&raw const service.identity) }
+}
+
+/// The counters of an endpoint, of this CPU.
+#[inline(always)]
+pub fn counters(endpoint: u16) -> Option<&'static mut EndpointCounters> {
+    // SAFETY: this CPU's own value, and the program is not interrupted by itself.
+    COUNTERS.get_ptr_mut(endpoint as u32).map(|counters| unsafe { &mut *counters })
+}
+
+/// The counter of a reason, of this CPU.
+#[inline(always)]
+pub fn reason_counter(index: u32) -> Option<&'static mut u64> {
+    // SAFETY: as in `counters`.
+    REASONS.get_ptr_mut(index).map(|count| unsafe { &mut *count })
+}
+
+/// A place in the cache of next hops, of this CPU.
+#[inline(always)]
+pub fn next_hop(index: u32) -> Option<&'static mut NextHop> {
+    // SAFETY: as in `counters`.
+    NEXT_HOPS.get_ptr_mut(index & (MAX_NEXT_HOPS - 1)).map(|hop| unsafe { &mut *hop })
+}
+
+/// What XDP can do on an interface; 0 of an unknown one.
+#[inline(always)]
+pub fn egress(interface: u32) -> u32 {
+    // SAFETY: a copy of one word; an entry that is deleted meanwhile only makes it old.
+    unsafe { EGRESS.get(&interface) }.copied().unwrap_or(0)
+}

@@ -1,0 +1,215 @@
+//! What is done once a flow and not once a packet: admission, and each step of its life.
+//!
+//! The functions of `outlined` are *global functions* to the verifier (kernel 5.6): with numbers only
+//! for arguments and result, it walks each of them once by itself instead of again for every way there
+//! is to it.
+
+use lb_common::{
+    address::{V4, V6},
+    flow::{self, Client, Entrant, Flows, Probe, State, Step, Steps},
+    parse::UDP,
+    phase::Progress,
+    verdict::Reason,
+};
+
+use crate::maps::{FlowMap, SERVICES, SecretKeys, node_ports, now};
+use crate::{count, select};
+
+/// What a flow was given.
+#[derive(Clone, Copy)]
+pub struct Given {
+    /// Endpoint id.
+    pub endpoint: u16,
+    /// Node port towards it.
+    pub node_port: u16,
+}
+
+/// The rare things of a family.
+pub trait Rare: Client {
+    /// Selects an endpoint for a new flow and enters the flow into the table, in the place of an
+    /// earlier flow with the same tuple if there is one. `hash` is [`lb_common::hash::flow`].
+    fn admit(key: Self::Key, hash: u64, protocol: u8) -> Result<Given, Reason>;
+
+    /// Writes a step of a flow's life, and counts its end.
+    fn advance(key: Self::Key, state: State, step: Step);
+}
+
+/// Endpoint and node port for a new flow.
+#[inline(always)]
+fn choose<A: Client>(service: u16, hash: u64) -> Result<Given, Reason>
+where
+    FlowMap: Steps<A>,
+{
+    let service = SERVICES.get(service as u32).ok_or(Reason::Inconsistent)?;
+    let (endpoint, record) = select::endpoint(service, hash)?;
+    match flow::choose(&FlowMap, &SecretKeys, hash, record.basis, node_ports(), now()) {
+        Ok(node_port) => Ok(Given { endpoint, node_port }),
+        Err(reason) => {
+            count::refused(endpoint);
+            Err(reason)
+        }
+    }
+}
+
+/// Enters a flow into the table.
+#[inline(always)]
+fn enter<A: Client>(key: A::Key, hash: u64, given: Given, protocol: u8) -> bool
+where
+    FlowMap: Steps<A>,
+{
+    let (_, _, service) = A::from_key(key);
+    let progress = if protocol == UDP { Progress::UDP } else { Progress::TCP };
+    let Some(service) = SERVICES.get(service as u32) else { return false };
+    let entrant = Entrant {
+        endpoint: given.endpoint,
+        node_port: given.node_port,
+        progress,
+        idle_ticks: progress.idle_ticks(service.idle),
+    };
+    let is_entered = flow::enter(&FlowMap, &SecretKeys, (key, hash), entrant, now());
+    if is_entered {
+        count::opened(given.endpoint);
+    } else {
+        count::refused(given.endpoint);
+    }
+    is_entered
+}
+
+#[inline(always)]
+fn advance<A: Client>(key: A::Key, state: State, step: Step)
+where
+    FlowMap: Flows<A>,
+{
+    if let Some(ending) = flow::advance(&FlowMap, &SecretKeys, key, state, step) {
+        count::ended(state.endpoint(), ending);
+    }
+}
+
+/// One family's functions, its key spread over the arguments `$word`.
+macro_rules! outlined {
+    ($family:ty, $module:ident, [$($word:ident),+], $choose:ident, $advance:ident, $probe:ident,
+     $enter:ident, $forget_partner:ident) => {
+        impl Rare for $family {
+            #[inline(always)]
+            fn admit([$($word),+]: Self::Key, hash: u64, protocol: u8) -> Result<Given, Reason> {
+                let (_, _, service) = <$family>::from_key([$($word),+]);
+                let given = word::to_given($module::$choose(service as u64, hash))?;
+                let entrant = word::of_entrant(given, protocol);
+                if $module::$enter($($word,)+ hash, entrant) == 0 {
+                    return Err(Reason::FlowTableFull);
+                }
+                Ok(given)
+            }
+
+            #[inline(always)]
+            fn advance([$($word),+]: Self::Key, state: State, step: Step) {
+                $module::$advance($($word,)+ state.word(), word::of_step(step));
+            }
+        }
+
+        impl Steps<$family> for FlowMap {
+            #[inline(always)]
+            fn probe(&self, hash: u64, node_port: u16, now: u32) -> Probe {
+                Probe::from_word($module::$probe(hash, node_port as u64, now as u64) as u32)
+            }
+
+            #[inline(always)]
+            fn forget_partner(&self, [$($word),+]: <$family as Client>::Key, state: State) {
+                $module::$forget_partner($($word,)+ state.word());
+            }
+        }
+
+        mod $module {
+            use super::*;
+
+            #[unsafe(no_mangle)]
+            #[inline(never)]
+            pub extern "C" fn $choose(service: u64, hash: u64) -> u64 {
+                word::of_given(choose::<$family>(service as u16, hash))
+            }
+
+            #[unsafe(no_mangle)]
+            #[inline(never)]
+            pub extern "C" fn $advance($($word: u64,)+ state: u64, step: u64) -> u64 {
+                advance::<$family>([$($word),+], State::from_word(state), word::to_step(step));
+                0
+            }
+
+            #[unsafe(no_mangle)]
+            #[inline(never)]
+            pub extern "C" fn $probe(hash: u64, node_port: u64, now: u64) -> u64 {
+                flow::probe::<$family>(&FlowMap, hash, node_port as u16, now as u32).word() as u64
+            }
+
+            #[unsafe(no_mangle)]
+            #[inline(never)]
+            pub extern "C" fn $enter($($word: u64,)+ hash: u64, entrant: u64) -> u64 {
+                let (given, protocol) = word::to_entrant(entrant);
+                enter::<$family>([$($word),+], hash, given, protocol) as u64
+            }
+
+            #[unsafe(no_mangle)]
+            #[inline(never)]
+            pub extern "C" fn $forget_partner($($word: u64,)+ state: u64) -> u64 {
+                let state = State::from_word(state);
+                flow::forget_partner::<$family>(&FlowMap, &SecretKeys, [$($word),+], state);
+                0
+            }
+        }
+    };
+}
+
+outlined!(V4, v4, [a], lb_choose4, lb_advance4, lb_probe4, lb_enter4, lb_forget_partner4);
+outlined!(V6, v6, [a, b, c], lb_choose6, lb_advance6, lb_probe6, lb_enter6, lb_forget_partner6);
+
+/// Values as the one number that an argument or result of such a function is.
+mod word {
+    use super::{Given, Progress, Reason, Step};
+
+    const ADMITTED: u64 = 1 << 63;
+
+    #[inline(always)]
+    pub fn of_given(given: Result<Given, Reason>) -> u64 {
+        match given {
+            Ok(given) => ADMITTED | (given.endpoint as u64) << 16 | given.node_port as u64,
+            Err(reason) => reason as u64,
+        }
+    }
+
+    #[inline(always)]
+    pub fn to_given(word: u64) -> Result<Given, Reason> {
+        const FULL: u64 = Reason::FlowTableFull as u64;
+        const EXHAUSTED: u64 = Reason::NodePortsExhausted as u64;
+        const EMPTY: u64 = Reason::EmptySlot as u64;
+        match word {
+            word if word & ADMITTED != 0 => {
+                Ok(Given { endpoint: (word >> 16) as u16, node_port: word as u16 })
+            }
+            FULL => Err(Reason::FlowTableFull),
+            EXHAUSTED => Err(Reason::NodePortsExhausted),
+            EMPTY => Err(Reason::EmptySlot),
+            _ => Err(Reason::Inconsistent),
+        }
+    }
+
+    #[inline(always)]
+    pub fn of_step(step: Step) -> u64 {
+        (step.expires as u64) << 8 | step.progress.byte() as u64
+    }
+
+    #[inline(always)]
+    pub fn to_step(word: u64) -> Step {
+        Step { progress: Progress::from_byte(word as u8), expires: (word >> 8) as u32 }
+    }
+
+    #[inline(always)]
+    pub fn of_entrant(given: Given, protocol: u8) -> u64 {
+        (protocol as u64) << 32 | (given.endpoint as u64) << 16 | given.node_port as u64
+    }
+
+    #[inline(always)]
+    pub fn to_entrant(word: u64) -> (Given, u8) {
+        let given = Given { endpoint: (word >> 16) as u16, node_port: word as u16 };
+        (given, (word >> 32) as u8)
+    }
+}

@@ -1,0 +1,321 @@
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+
+use super::*;
+use crate::dataplane::XdpMode;
+use crate::desired::{Endpoint, Idle, Protocol};
+
+const ECHO: &str = r#"interfaces = ["eth0"]
+
+[[service]]
+name = "echo"
+address = "10.99.0.1:9000"
+protocol = "tcp"
+
+[[service.backend]]
+name = "old"
+weight = 3
+endpoints = ["10.64.1.2:9000"]
+
+[[service.backend]]
+name = "new"
+weight = 1
+endpoints = ["10.64.1.3:9000", "10.64.1.4:9000"]
+"#;
+
+fn routed(endpoint: SocketAddr) -> io::Result<IpAddr> {
+    Ok(match endpoint {
+        SocketAddr::V4(_) => IpAddr::from([10, 64, 1, 1]),
+        SocketAddr::V6(_) => "fd64::1".parse().expect("an address"),
+    })
+}
+
+fn parse(text: &str) -> Result<Config, Error> {
+    Config::parse(text, "lb.toml", &routed)
+}
+
+/// The error of `ECHO` with `from` replaced by `to`, as the user reads it: line, key, hint.
+fn error(from: &str, to: &str) -> String {
+    assert!(ECHO.contains(from), "{from} is not in the example");
+    let error = parse(&ECHO.replacen(from, to, 1)).expect_err("a mistake");
+    format!("{error} [{}]", error.hint)
+}
+
+#[test]
+fn what_is_left_out_has_its_usual_value() {
+    let config = parse(ECHO).unwrap();
+    assert_eq!(
+        config.settings,
+        Settings {
+            interfaces: vec![Interface {
+                name: "eth0".into(),
+                mode: XdpMode::Auto
+            }],
+            seed: None,
+            flows: 262_144,
+            ports: NodePorts {
+                first: 10_240,
+                last: 29_999
+            },
+        }
+    );
+    let service = &config.services[0];
+    assert_eq!((service.slots, service.idle), (65_536, Idle::default()));
+    assert_eq!(service.protocol, Protocol::Tcp);
+}
+
+#[test]
+fn relative_weights_become_shares_and_sources_are_looked_up() {
+    let config = parse(ECHO).unwrap();
+    let [old, new] = &config.services[0].backends[..] else {
+        panic!("two backends")
+    };
+    assert_eq!(
+        (old.weight.parts(), new.weight.parts()),
+        (750_000_000, 250_000_000)
+    );
+    let first = Endpoint {
+        address: "10.64.1.2:9000".parse().unwrap(),
+        source: "10.64.1.1".parse().unwrap(),
+    };
+    assert_eq!(old.endpoints, [first]);
+    assert_eq!(new.endpoints.len(), 2);
+}
+
+#[test]
+fn everything_can_be_said() {
+    let text = r#"
+interfaces = [{ name = "eth0", mode = "native" }, "eth1"]
+seed = "00000000000000ff"
+flows = 4096
+node-ports = "20000-20999"
+[[service]]
+name = "dns"
+address = "[fd99::1]:53"
+protocol = "udp"
+slots = 256
+idle = { udp = "1m 30s" }
+[[service.backend]]
+name = "one"
+weight = 1
+endpoints = ["[fd64::2]:53"]
+source = "fd64::9"
+"#;
+    let config = parse(text).unwrap();
+    assert_eq!(config.settings.seed, Some(255));
+    assert_eq!(config.settings.ports.to_string(), "20000-20999");
+    assert_eq!(config.settings.interfaces[0].mode, XdpMode::Native);
+    let service = &config.services[0];
+    assert_eq!(service.idle.udp.as_secs(), 90);
+    assert_eq!(service.idle.open, Idle::default().open);
+    assert_eq!(
+        service.backends[0].endpoints[0].source,
+        "fd64::9".parse::<IpAddr>().unwrap()
+    );
+}
+
+#[test]
+fn a_configuration_without_services_is_one() {
+    assert_eq!(parse("interfaces = [\"eth0\"]").unwrap().services, []);
+}
+
+#[test]
+fn mistyped_keys_get_the_nearest_known_one() {
+    assert_eq!(
+        error("weight = 3", "wieght = 3"),
+        "lb.toml:10:1: unknown field `wieght`, expected one of `name`, `weight`, `endpoints`, \
+         `source` [did you mean `weight`?]"
+    );
+    assert_eq!(
+        error("\"eth0\"", "{ name = \"eth0\", mode = \"nativ\" }"),
+        "lb.toml:1:39: unknown variant `nativ`, expected one of `auto`, `native`, `generic` \
+         [did you mean `native`?]"
+    );
+}
+
+#[test]
+fn missing_keys_are_named() {
+    assert_eq!(
+        error("protocol = \"tcp\"\n", ""),
+        "lb.toml:3:1: missing field `protocol` [add `protocol = …`]"
+    );
+}
+
+#[test]
+fn toml_mistakes_have_a_place() {
+    let text = error("weight = 3", "weight = three");
+    assert!(text.starts_with("lb.toml:10:10: "), "{text}");
+    let text = error("weight = 3", "weight = -3");
+    assert!(text.starts_with("lb.toml:10:10: "), "{text}");
+}
+
+#[test]
+fn addresses_must_be_usable() {
+    let cases = [
+        (
+            "10.99.0.1:9000",
+            "echo.local:9000",
+            "lb.toml:5:11: service.address: \"echo.local:9000\" is not an address and port \
+             [write \"10.0.0.1:80\" or \"[fd00::1]:80\": names are not resolved]",
+        ),
+        (
+            "10.99.0.1:9000",
+            "10.99.0.1:0",
+            "lb.toml:5:11: service.address: \"10.99.0.1:0\" has port 0 \
+             [name the port, 1 to 65535]",
+        ),
+        (
+            "10.99.0.1:9000",
+            "0.0.0.0:9000",
+            "lb.toml:5:11: service.address: \"0.0.0.0:9000\" is the unspecified address \
+             [use a unicast address]",
+        ),
+        (
+            "10.64.1.4:9000",
+            "224.0.0.1:9000",
+            "lb.toml:16:32: service.backend.endpoints: \"224.0.0.1:9000\" is a multicast address \
+             [use a unicast address]",
+        ),
+        (
+            "10.64.1.4:9000",
+            "[fd64::4]:9000",
+            "lb.toml:16:32: service.backend.endpoints: [fd64::4]:9000 is IPv6, the service IPv4 \
+             [endpoints have the address family of their service]",
+        ),
+        (
+            "10.64.1.4:9000",
+            "10.64.1.1:9000",
+            "lb.toml:16:32: service.backend.endpoints: 10.64.1.1:9000 is an address of this node \
+             [an endpoint must be on another host, container or namespace]",
+        ),
+        (
+            "10.64.1.4:9000",
+            "10.99.0.1:9000",
+            "lb.toml:16:32: service.backend.endpoints: 10.99.0.1:9000 is the service \"echo\" \
+             [name the server itself, not a service of this file]",
+        ),
+    ];
+    for (from, to, expected) in cases {
+        assert_eq!(error(from, to), expected);
+    }
+}
+
+#[test]
+fn an_endpoint_belongs_to_one_backend() {
+    assert_eq!(
+        error("10.64.1.4:9000", "10.64.1.2:9000"),
+        "lb.toml:16:32: service.backend.endpoints: 10.64.1.2:9000 is in the backend \"old\" already \
+         [an endpoint belongs to one backend of a service]"
+    );
+    assert_eq!(
+        error("10.64.1.4:9000", "10.64.1.3:9000"),
+        "lb.toml:16:32: service.backend.endpoints: 10.64.1.3:9000 is named twice \
+         [remove one of them]"
+    );
+}
+
+#[test]
+fn names_are_plain_and_unique() {
+    assert_eq!(
+        error("\"new\"", "\"new version\""),
+        "lb.toml:14:8: service.backend.name: \"new version\" is not a name \
+         [use 1 to 63 of A-Z a-z 0-9 . _ -]"
+    );
+    assert_eq!(
+        error("\"new\"", "\"old\""),
+        "lb.toml:14:8: service.backend.name: two backends of \"echo\" are called \"old\" \
+         [rename one of them]"
+    );
+    let second = ECHO.split_once("\n\n").unwrap().1;
+    let twice = parse(&format!("{ECHO}\n{second}")).unwrap_err();
+    assert_eq!(
+        twice.to_string(),
+        "lb.toml:19:8: service.name: two services are called \"echo\""
+    );
+    let renamed = second.replacen("echo", "echo2", 1);
+    let same_address = parse(&format!("{ECHO}\n{renamed}")).unwrap_err();
+    assert_eq!(
+        same_address.to_string(),
+        "lb.toml:20:11: service.address: 10.99.0.1:9000 is the address of \"echo\" already"
+    );
+    let udp = renamed.replacen("tcp", "udp", 1);
+    assert_eq!(parse(&format!("{ECHO}\n{udp}")).unwrap().services.len(), 2);
+}
+
+#[test]
+fn weights_need_somewhere_to_go() {
+    assert_eq!(
+        error("[\"10.64.1.2:9000\"]", "[]"),
+        "lb.toml:10:10: service.backend.weight: \"old\" has a weight and no endpoint \
+         [give it endpoints, or weight 0]"
+    );
+    let zero = ECHO
+        .replace("weight = 3", "weight = 0")
+        .replace("weight = 1", "weight = 0");
+    let error = parse(&zero).unwrap_err();
+    assert_eq!(
+        (error.place, error.key.as_str()),
+        (Some((10, 10)), "service.backend.weight")
+    );
+}
+
+#[test]
+fn numbers_out_of_range_are_refused() {
+    assert_eq!(
+        error("protocol = \"tcp\"", "protocol = \"tcp\"\nslots = 1000"),
+        "lb.toml:7:9: service.slots: 1000 is not a power of two from 256 to 65536 \
+         [leave it out for 65536]"
+    );
+    assert_eq!(
+        error(
+            "protocol = \"tcp\"",
+            "protocol = \"tcp\"\nidle = { udp = \"0s\" }"
+        ),
+        "lb.toml:7:16: service.idle.udp: 0s is out of range [use \"1s\" to \"7d\"]"
+    );
+    assert_eq!(
+        error("[\"eth0\"]", "[\"eth0\"]\nflows = 7"),
+        "lb.toml:2:9: flows: 7 is out of range [use 1024 to 16777216; 262144 is usual]"
+    );
+    assert_eq!(
+        error("[\"eth0\"]", "[\"eth0\"]\nnode-ports = \"20000\""),
+        "lb.toml:2:14: node-ports: \"20000\" is not a range of ports \
+         [write first and last port: \"10240-29999\"]"
+    );
+    assert_eq!(
+        error("[\"eth0\"]", "[\"eth0\"]\nnode-ports = \"29999-10240\""),
+        "lb.toml:2:14: node-ports: \"29999-10240\" has too few ports \
+         [each flow to an endpoint needs its own: give 64 or more]"
+    );
+}
+
+#[test]
+fn interfaces_are_named_once() {
+    assert_eq!(
+        error("[\"eth0\"]", "[]"),
+        "lb.toml:1:14: interfaces: is empty \
+         [name the interfaces clients and endpoints are behind: see `ip link`]"
+    );
+    assert_eq!(
+        error("[\"eth0\"]", "[\"eth0\", \"eth0\"]"),
+        "lb.toml:1:23: interfaces: \"eth0\" is named twice [remove one of them]"
+    );
+}
+
+#[test]
+fn an_endpoint_without_a_route_is_named() {
+    let unrouted = |_| Err(io::Error::other("Network is unreachable"));
+    let error = Config::parse(ECHO, "lb.toml", &unrouted).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "lb.toml:11:14: service.backend.endpoints: no route to 10.64.1.2:9000: \
+         Network is unreachable"
+    );
+}
+
+#[test]
+fn a_file_that_is_not_there_says_how_to_name_one() {
+    let error = Config::read(Path::new("/nonexistent/lb.toml"), &routed).unwrap_err();
+    assert_eq!(error.place, None);
+    assert_eq!(error.hint, "name the file with --config, or write one");
+}

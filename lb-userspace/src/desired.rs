@@ -1,0 +1,91 @@
+//! What the operator wants, as plain values: the daemon's whole idea of the world.
+//!
+//! Configuration is turned into these types, requests change them (`state`), and the kernel is
+//! made to follow them (`plan`, `dataplane`). Nothing here knows how either side works.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::weights::Weight;
+
+/// Everything that is wanted of the kernel program, in one value.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Desired {
+    /// Key of all hashes. Equal on all nodes that share flows; secret, so that nobody can aim flows.
+    pub seed: u64,
+    /// All services; names are unique, and so is each (address, port, protocol).
+    pub services: Vec<Service>,
+}
+
+/// What a client talks to: one virtual address, port and protocol.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Service {
+    /// Unique name, as typed after `-s`.
+    pub name: String,
+    /// Virtual address and port.
+    pub address: SocketAddr,
+    /// TCP or UDP.
+    pub protocol: Protocol,
+    /// Size of the table: a power of two in 256..=65536.
+    pub slots: u32,
+    /// When a silent flow ends.
+    pub idle: Idle,
+    /// The groups that share the service's new flows. Weights sum to [`Weight::TOTAL`].
+    pub backends: Vec<Backend>,
+}
+
+/// A named group of endpoints that a weight is given to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Backend {
+    /// Unique within the service.
+    pub name: String,
+    /// Share of the service's new flows.
+    pub weight: Weight,
+    /// Where the flows go; of the same address family as the service.
+    pub endpoints: Vec<Endpoint>,
+}
+
+/// One address and port of a backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Endpoint {
+    /// Where the endpoint listens.
+    pub address: SocketAddr,
+    /// The node's own address that flows to this endpoint come from.
+    pub source: IpAddr,
+}
+
+/// Transport protocol of a service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Protocol {
+    /// RFC 9293.
+    Tcp,
+    /// RFC 768.
+    Udp,
+}
+
+/// How long a flow may be silent before it is over. Held to within three seconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Idle {
+    /// TCP, handshake not finished. Default 30 s.
+    pub opening: Duration,
+    /// TCP, established. Default 1 h.
+    pub open: Duration,
+    /// TCP, after the first FIN. Default 10 s.
+    pub closing: Duration,
+    /// UDP. Default 30 s.
+    pub udp: Duration,
+}
+
+impl Default for Idle {
+    fn default() -> Self {
+        Self {
+            opening: Duration::from_secs(30),
+            open: Duration::from_secs(3600),
+            closing: Duration::from_secs(10),
+            udp: Duration::from_secs(30),
+        }
+    }
+}
