@@ -253,3 +253,6 @@ fn packet<A>(
         length,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,6 +11,7 @@ pub const LAYOUT: u32 = 1;
 /// put it. One cache line: a packet's way to its service is one miss at most.
 #[repr(C, align(64))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
 pub struct Service {
     /// Virtual address, [`crate::address::Address::wide`].
     pub address: [u64; 2],
@@ -24,13 +25,14 @@ pub struct Service {
     /// Idle limits in ticks: TCP opening, open, closing; UDP.
     pub idle: [u16; 4],
     /// Zero.
-    pub reserved: [u64; 1],
+    pub reserved: [u64; 2],
 }
 
 /// One endpoint of one backend of one service. Map `ENDPOINTS`: array, index = endpoint id; id 0 is
 /// "no endpoint". A record does not change while a flow or slot names it.
 #[repr(C, align(64))]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
 pub struct Endpoint {
     /// Where packets go, [`crate::address::Address::wide`].
     pub address: [u64; 2],
@@ -55,6 +57,7 @@ pub struct Endpoint {
 /// Name of a backend, for the next daemon. Map `BACKENDS`: array. The kernel does not read it.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
 pub struct BackendName {
     /// UTF-8, zero-padded; empty: the index is free.
     pub name: [u8; 64],
@@ -150,7 +153,7 @@ impl Service {
         basis: 0,
         table: 0,
         idle: [0; 4],
-        reserved: [0],
+        reserved: [0; 2],
     };
 
     /// Port (host order), protocol and family as one word, never 0 or 1.
@@ -230,19 +233,8 @@ const _: () = {
 
 #[cfg(feature = "user")]
 mod pod {
-    use super::{BackendName, Endpoint, EndpointCounters, NextHop, Service, SlotPage};
+    use super::EndpointCounters;
 
-    // SAFETY: `repr(C)`, integers and arrays of them, no implicit padding (sizes asserted above; the
-    // fields of each add up to it), valid for every bit pattern.
-    unsafe impl aya::Pod for Service {}
-    // SAFETY: as above.
-    unsafe impl aya::Pod for Endpoint {}
-    // SAFETY: as above.
-    unsafe impl aya::Pod for BackendName {}
-    // SAFETY: as above.
-    unsafe impl aya::Pod for SlotPage {}
-    // SAFETY: as above.
+    // SAFETY: `repr(C)`, nine integers without padding (size asserted above), any bits are a value.
     unsafe impl aya::Pod for EndpointCounters {}
-    // SAFETY: as above.
-    unsafe impl aya::Pod for NextHop {}
 }

@@ -108,3 +108,6 @@ impl Rewrite for V6 {
         Some(())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,7 +11,7 @@
 //! | `COUNTERS` | endpoint id → [`EndpointCounters`], each CPU its own | `lb` | daemon |
 //! | `REASONS` | [`Reason`](lb_common::verdict::Reason) → packets, each CPU its own | `lb`, `lb_deliver` | daemon |
 //! | `BACKENDS` | index → name | daemon | the next daemon |
-//! | `LAYOUT` | 0 → version of all this | daemon | the next daemon |
+//! | `LAYOUT` | 0..4 → version of all this, seed, buckets, node ports | daemon | the next daemon |
 
 use core::ptr;
 
@@ -67,7 +67,7 @@ pub static REASONS: PerCpuArray<u64> = PerCpuArray::with_max_entries(MAX_REASONS
 pub static BACKENDS: Array<BackendName> = Array::with_max_entries(MAX_ENDPOINTS, MAPPED);
 /// Version of the layout, for the next daemon.
 #[map]
-pub static LAYOUT: Array<u64> = Array::with_max_entries(1, MAPPED);
+pub static LAYOUT: Array<u64> = Array::with_max_entries(4, 0);
 
 /// Secret words of the hashes. Set by the loader.
 #[unsafe(no_mangle)]

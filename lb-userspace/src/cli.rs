@@ -66,6 +66,8 @@ enum Command {
     Completion {
         shell: Shell,
     },
+    /// Show it on this machine, in namespaces of its own: takes a minute at most, needs root
+    Demo,
 }
 
 /// Change which share of the new flows each backend gets; live flows stay where they are

@@ -207,6 +207,18 @@ impl Control {
         })
     }
 
+    /// What the dataplane wants done every few seconds; `sweep` now and then.
+    ///
+    /// # Errors
+    /// If the kernel cannot be asked.
+    pub fn tend(&mut self, sweep: bool) -> Result<(), Failure> {
+        let Some(dataplane) = &mut self.dataplane else { return Ok(()) };
+        if sweep {
+            dataplane.sweep();
+        }
+        dataplane.tend().map_err(|cause| Failure::new(Code::Internal, format!("{cause:#}")))
+    }
+
     /// True until the program was taken off the interfaces.
     pub fn is_attached(&self) -> bool {
         self.dataplane.is_some()

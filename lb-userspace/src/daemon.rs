@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use tokio::signal::unix::{SignalKind, signal};
@@ -70,6 +71,11 @@ enum Command {
     },
 }
 
+/// How often interfaces are looked at: a new one is sent to by XDP that much later, by the kernel till
+/// then.
+const TEND_EVERY: Duration = Duration::from_secs(2);
+/// The flow table is swept every so many times: once an hour.
+const SWEEP_EVERY: u32 = 1800;
 const DEFAULT_CONFIG: &str = "/etc/lb/lb.toml";
 
 impl Daemon {
@@ -113,6 +119,7 @@ async fn run(options: Options) -> Result<(), Failure> {
     let shared = Shared::new(control);
     let reload = reload_on_hangup(shared.clone()).map_err(|cause| signals(&cause))?;
     let reload = tokio::spawn(reload);
+    let tending = tokio::spawn(tend(shared.clone()));
     announce(&shared, &options.socket).await?;
     let ending = shared.clone();
     let until = async move {
@@ -123,8 +130,21 @@ async fn run(options: Options) -> Result<(), Failure> {
     };
     let served = server::serve(listener, shared, until).await;
     reload.abort();
+    tending.abort();
     drop(socket);
     served.map_err(|cause| Failure::new(Code::Internal, format!("cannot serve: {cause}")))
+}
+
+/// Follows interfaces as they come and go, and keeps the flow table clean.
+async fn tend(shared: Shared) {
+    let mut tick = tokio::time::interval(TEND_EVERY);
+    for round in 1_u32.. {
+        tick.tick().await;
+        let asked = shared.ask(move |control| control.tend(round.is_multiple_of(SWEEP_EVERY)));
+        if let Err(failure) = asked.await {
+            tracing::warn!("{failure}");
+        }
+    }
 }
 
 async fn start(options: &Options) -> Result<Control, Failure> {

@@ -7,7 +7,9 @@
 //! - servers: [`Host::tcp_echo`], [`Host::udp_echo`], [`Host::bulk`], each living as long as its
 //!   [`Server`]; [`Host::tcp_echo_apart`] is for more connections than fit into one process;
 //! - clients: [`Host::ask`] counts which server answered, [`LongLived`] holds conversations open,
-//!   [`Host::download`] and [`Host::upload`] compare the hash of what was sent with what came.
+//!   [`Host::download`] and [`Host::upload`] compare the hash of what was sent with what came;
+//! - the balancer: [`Balancer`] is `lbd` on the node, with a [`Configuration`]; [`chance`] says
+//!   whether what was counted can be right.
 //!
 //! The virtual addresses [`VIP_V4`] and [`VIP_V6`] stand on no interface; the client only has a
 //! route for them that leads to the node. With no balancer nothing answers there, and every
@@ -19,8 +21,11 @@
 mod addresses;
 mod apart;
 mod ask;
+mod balancer;
 mod bulk;
+pub mod chance;
 mod command;
+mod configuration;
 mod content;
 mod conversation;
 mod echo;
@@ -42,7 +47,9 @@ mod worker;
 pub use addresses::{Family, Link, VIP_V4, VIP_V6};
 pub use apart::serve_if_asked;
 pub use ask::{Ask, Counts};
+pub use balancer::{Balancer, lbd};
 pub use bulk::{Throughput, Transfer};
+pub use configuration::Configuration;
 pub use conversation::Transport;
 pub use footprint::{remove_all, remove_on_signal};
 pub use host::Host;

@@ -8,7 +8,9 @@ mod table;
 
 pub use change::{config, detach, weights};
 pub use list::{backends, flows, reasons, services};
+pub(crate) use overview::interfaces;
 pub use overview::status;
+pub(crate) use table::{Column, table};
 
 /// How text is marked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -18,12 +20,16 @@ pub struct Style {
 }
 
 impl Style {
-    fn bold(self, text: &str) -> String {
+    pub(crate) fn bold(self, text: &str) -> String {
         self.mark("1", text)
     }
 
-    fn good(self, text: &str) -> String {
+    pub(crate) fn good(self, text: &str) -> String {
         self.mark("32", text)
+    }
+
+    pub(crate) fn bad(self, text: &str) -> String {
+        self.mark("31", text)
     }
 
     fn warn(self, text: &str) -> String {

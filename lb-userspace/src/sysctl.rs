@@ -32,7 +32,7 @@ pub fn prepare(
     let mut switches = Vec::new();
     for interface in interfaces {
         if v4 {
-            switches.extend(ipv4(root, interface));
+            switches.extend(ipv4(interface));
         }
         if v6 {
             switches.extend(ipv6(root, interface));
@@ -68,56 +68,50 @@ struct Switch {
     wanted: &'static str,
 }
 
-fn ipv4(root: &Path, interface: &str) -> Vec<Switch> {
-    let mut switches = vec![
-        switch("ipv4", interface, "forwarding", None, "1"),
-        // A packet the program hands to the kernel to route already has the node's address as its
-        // source, which the kernel takes for spoofed unless told otherwise.
-        switch("ipv4", interface, "accept_local", None, "1"),
-    ];
-    // Strict reverse path filtering (1) drops the same packets, loose (2) does not. The larger of
-    // the values of the interface and of all interfaces counts.
-    let filters = ["all", interface].map(|name| {
-        let value = switch("ipv4", name, "rp_filter", None, "2").value(root);
-        value
-            .and_then(|it| it.parse::<u8>().ok())
-            .unwrap_or_default()
-    });
-    if filters.into_iter().max() == Some(1) {
-        switches.push(switch("ipv4", interface, "rp_filter", None, "2"));
-    }
-    switches
+/// The kernel's routing table answers the program, at the hook of the interface a packet came in by,
+/// only if that interface forwards. Nothing else is needed: the program sends what it can itself, and
+/// the rest leaves before the kernel would look at where it comes from.
+fn ipv4(interface: &str) -> Vec<Switch> {
+    vec![switch("ipv4", interface, "forwarding", None, "1")]
 }
 
 fn ipv6(root: &Path, interface: &str) -> Vec<Switch> {
-    // A forwarding interface ignores router advertisements unless accept_ra is 2. Before
-    // forwarding, so that the node never forgets its default route.
-    let mut switches = vec![
-        switch("ipv6", interface, "accept_ra", Some("1"), "2"),
-        switch("ipv6", interface, "forwarding", None, "1"),
-    ];
-    // What the program hands to the kernel is routed only if all interfaces forward or, since
-    // Linux 6.17, if this one is forced to.
-    let forced = switch("ipv6", interface, "force_forwarding", None, "1");
-    if forced.path(root).exists() {
-        switches.push(forced);
-    } else {
-        switches.extend(ipv6_of_all(root));
+    let forwarding = switch("ipv6", interface, "forwarding", None, "1");
+    if forwarding.is_as_wanted(root) {
+        // Whether a node that forwards already hears routers is its own affair.
+        return Vec::new();
     }
-    switches
+    // A forwarding interface ignores router advertisements unless accept_ra is 2. Before forwarding,
+    // so that the node never forgets its default route.
+    vec![
+        switch("ipv6", interface, "accept_ra", Some("1"), "2"),
+        forwarding,
+    ]
 }
 
-/// Forwarding of all interfaces makes every one of them a router.
-fn ipv6_of_all(root: &Path) -> Vec<Switch> {
-    let all = fs::read_dir(root.join("net/ipv6/conf"))
-        .into_iter()
-        .flatten()
-        .flatten();
-    let names = all.filter_map(|entry| entry.file_name().into_string().ok());
-    let advertised = names.map(|it| switch("ipv6", &it, "accept_ra", Some("1"), "2"));
-    advertised
-        .chain([switch("ipv6", "all", "forwarding", None, "1")])
-        .collect()
+/// Whether setting the switch makes the kernel forget the default routes that routers advertised, on
+/// *every* interface whose `accept_ra` is not 2 (`rt6_purge_dflt_routers`, seen in 6.18). They come
+/// back with the next advertisement, which may take half an hour.
+fn forgets_routers(switch: &Switch) -> bool {
+    switch.family == "ipv6" && switch.name == "forwarding"
+}
+
+/// Does `change` while `accept_ra` is 2 wherever it is 1. On an interface that does not forward, both
+/// mean the same.
+fn keeping_routers<T>(root: &Path, change: impl FnOnce() -> T) -> T {
+    let entries = fs::read_dir(root.join("net/ipv6/conf"));
+    let names = entries.into_iter().flatten().flatten();
+    let shields: Vec<_> = names
+        .filter_map(|it| it.file_name().into_string().ok())
+        .map(|it| switch("ipv6", &it, "accept_ra", None, "2"))
+        .filter(|it| it.value(root).is_some_and(|value| value == "1") && it.set(root).is_ok())
+        .collect();
+    let result = change();
+    for shield in shields {
+        // An interface that has gone meanwhile needs none.
+        let _ = fs::write(shield.path(root), "1");
+    }
+    result
 }
 
 fn switch(
@@ -171,12 +165,20 @@ impl Switch {
         })
     }
 
+    fn is_as_wanted(&self, root: &Path) -> bool {
+        self.value(root).is_some_and(|it| it == self.wanted)
+    }
+
     fn value(&self, root: &Path) -> Option<String> {
         Some(fs::read_to_string(self.path(root)).ok()?.trim().to_owned())
     }
 
     fn set(&self, root: &Path) -> io::Result<()> {
-        fs::write(self.path(root), self.wanted)
+        let set = || fs::write(self.path(root), self.wanted);
+        match forgets_routers(self) {
+            true => keeping_routers(root, set),
+            false => set(),
+        }
     }
 }
 
@@ -248,75 +250,89 @@ mod tests {
     }
 
     #[test]
-    fn strict_reverse_path_filtering_becomes_loose_wherever_it_is_set() {
-        for (all, own) in [("0", "1"), ("1", "0"), ("1", "1")] {
-            let root = node(&[
-                ("ipv4/conf/all/rp_filter", all),
-                ("ipv4/conf/eth0/rp_filter", own),
-                ("ipv4/conf/eth0/accept_local", "1"),
-            ]);
-            let services = [service("10.0.0.1:80")];
-            let said = prepare(root.path(), &["eth0"], &services, Policy::Set);
-            let expected = format!("Set net.ipv4.conf.eth0.rp_filter to 2; it was {own}.");
-            assert_eq!(said, [expected]);
-        }
-        let loose = node(&[
-            ("ipv4/conf/all/rp_filter", "2"),
-            ("ipv4/conf/eth0/rp_filter", "1"),
-        ]);
-        let services = [service("10.0.0.1:80")];
-        let said = prepare(loose.path(), &["eth0"], &services, Policy::Set);
-        assert_eq!(said, Vec::<String>::new());
-    }
-
-    #[test]
     fn router_advertisements_are_still_heard() {
         let root = node(&[
             ("ipv4/conf/eth0/forwarding", "0"),
             ("ipv6/conf/eth0/accept_ra", "1"),
             ("ipv6/conf/eth0/forwarding", "0"),
-            ("ipv6/conf/eth0/force_forwarding", "0"),
-            ("ipv6/conf/all/forwarding", "0"),
         ]);
-        let said = prepare(
-            root.path(),
-            &["eth0"],
-            &[service("[fd99::1]:80")],
-            Policy::Set,
-        );
+        let services = [service("[fd99::1]:80")];
+        let said = prepare(root.path(), &["eth0"], &services, Policy::Set);
         assert_eq!(
             said,
             [
                 "Set net.ipv6.conf.eth0.accept_ra to 2; it was 1.",
                 "Set net.ipv6.conf.eth0.forwarding to 1; it was 0.",
-                "Set net.ipv6.conf.eth0.force_forwarding to 1; it was 0.",
             ]
         );
-        assert_eq!(value(&root, "ipv6/conf/all/forwarding"), "0");
+        assert_eq!(value(&root, "ipv6/conf/eth0/accept_ra"), "2");
         assert_eq!(value(&root, "ipv4/conf/eth0/forwarding"), "0");
     }
 
     #[test]
-    fn an_older_kernel_forwards_ipv6_on_all_interfaces_or_none() {
+    fn router_advertisements_that_are_ignored_stay_ignored() {
         let root = node(&[
             ("ipv6/conf/eth0/accept_ra", "0"),
-            ("ipv6/conf/eth0/forwarding", "1"),
-            ("ipv6/conf/eth1/accept_ra", "1"),
-            ("ipv6/conf/all/forwarding", "0"),
+            ("ipv6/conf/eth0/forwarding", "0"),
         ]);
-        let said = prepare(
-            root.path(),
-            &["eth0"],
-            &[service("[fd99::1]:80")],
-            Policy::Set,
-        );
+        let services = [service("[fd99::1]:80")];
+        let said = prepare(root.path(), &["eth0"], &services, Policy::Set);
+        assert_eq!(said, ["Set net.ipv6.conf.eth0.forwarding to 1; it was 0."]);
+        assert_eq!(value(&root, "ipv6/conf/eth0/accept_ra"), "0");
+    }
+
+    #[test]
+    fn a_node_that_forwards_already_is_left_as_it_is() {
+        let root = node(&[
+            ("ipv6/conf/eth0/accept_ra", "1"),
+            ("ipv6/conf/eth0/forwarding", "1"),
+        ]);
+        let services = [service("[fd99::1]:80")];
+        let said = prepare(root.path(), &["eth0"], &services, Policy::Set);
+        assert_eq!(said, Vec::<String>::new());
+    }
+
+    #[test]
+    fn other_interfaces_are_left_as_they_were() {
+        let others = [
+            ("ipv4/conf/all/rp_filter", "1"),
+            ("ipv4/conf/eth0/accept_local", "0"),
+            ("ipv6/conf/all/forwarding", "0"),
+            ("ipv6/conf/eth1/accept_ra", "1"),
+            ("ipv6/conf/eth1/forwarding", "0"),
+            ("ipv6/conf/eth2/accept_ra", "0"),
+        ];
+        let own = [
+            ("ipv4/conf/eth0/forwarding", "0"),
+            ("ipv6/conf/eth0/accept_ra", "2"),
+            ("ipv6/conf/eth0/forwarding", "0"),
+        ];
+        let root = node(&[&others[..], &own].concat());
+        let services = [service("10.0.0.1:80"), service("[fd99::1]:80")];
+        let said = prepare(root.path(), &["eth0"], &services, Policy::Set);
         assert_eq!(
             said,
             [
-                "Set net.ipv6.conf.eth1.accept_ra to 2; it was 1.",
-                "Set net.ipv6.conf.all.forwarding to 1; it was 0.",
+                "Set net.ipv4.conf.eth0.forwarding to 1; it was 0.",
+                "Set net.ipv6.conf.eth0.forwarding to 1; it was 0.",
             ]
         );
+        for (path, before) in others {
+            assert_eq!(value(&root, path), before, "{path}");
+        }
+    }
+
+    #[test]
+    fn while_the_kernel_forgets_routers_none_may_be_forgotten() {
+        let root = node(&[
+            ("ipv6/conf/eth1/accept_ra", "1"),
+            ("ipv6/conf/eth2/accept_ra", "0"),
+        ]);
+        let during = keeping_routers(root.path(), || {
+            ["eth1", "eth2"].map(|it| value(&root, &format!("ipv6/conf/{it}/accept_ra")))
+        });
+        assert_eq!(during, ["2", "0"]);
+        assert_eq!(value(&root, "ipv6/conf/eth1/accept_ra"), "1");
     }
 
     #[test]

@@ -52,6 +52,9 @@ pub fn choose<A: Client>(
     let start = ports.start(hash);
     let mut refusal = Reason::NodePortsExhausted;
     for step in 0..PORT_PROBES {
+        if step >= ports.count as u32 {
+            break;
+        }
         let node_port = ports.port(start, step);
         let hash = hash::reply(keys, endpoint_basis, node_port);
         match flows.probe(hash, node_port, now) {

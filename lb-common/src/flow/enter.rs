@@ -2,7 +2,7 @@
 
 use super::choose::{Probe, most_yielding};
 use super::entry::{Client, Entry, State};
-use super::find::find_by_client;
+use super::find::find_earlier;
 use super::follow::end;
 use super::{Steps, first, second};
 use crate::hash::{self, Keys};
@@ -33,8 +33,10 @@ pub fn enter<A: Client>(
     entrant: Entrant,
     now: u32,
 ) -> bool {
-    if let Some(earlier) = find_by_client(flows, hash, key, now) {
-        end(flows, keys, key, earlier.state);
+    // Also one that is over: with two flows of one tuple in the table, whoever takes an entry of the
+    // dead one could take the live one's other entry for its partner.
+    if let Some(earlier) = find_earlier(flows, hash, key) {
+        end(flows, keys, key, earlier);
     }
     let Some(endpoint_entry) = endpoint_entry(flows, keys, &entrant, now) else {
         return false;

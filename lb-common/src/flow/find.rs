@@ -71,6 +71,26 @@ pub(super) fn find_client_entry<A: Client>(
     None
 }
 
+/// The state of a tuple's client entry, also of a flow that is over and still in the table.
+#[inline(always)]
+pub(super) fn find_earlier<A: Client>(
+    flows: &impl Flows<A>,
+    hash: u64,
+    key: A::Key,
+) -> Option<State> {
+    for number in [first(hash), second(hash)] {
+        let bucket = flows.bucket(number)?;
+        for index in 0..WAYS as u32 {
+            let entry = &bucket.entries[index as usize];
+            let state = entry.state();
+            if state.endpoint() != 0 && !is_endpoint_entry(state) && entry.key() == key {
+                return Some(state);
+            }
+        }
+    }
+    None
+}
+
 /// The endpoint entry of a flow that is known in full.
 #[inline(always)]
 pub(super) fn find_endpoint_entry<A: Client>(

@@ -9,7 +9,7 @@ use super::{Cli, Command, Flows, Get, SetWeight, apply};
 use crate::api::{self, Failure, FlowsQuery};
 use crate::client::{self, Client};
 use crate::exit::Exit;
-use crate::{render, weights};
+use crate::{demo, render, weights};
 
 /// Does what `cli` asks for, prints the answer or what went wrong, and says how to end.
 pub async fn run(cli: Cli) -> Exit {
@@ -22,6 +22,7 @@ pub async fn run(cli: Cli) -> Exit {
         Command::Apply(asked) => apply::apply(&client, asked, page).await,
         Command::Detach { yes } => detach(&client, yes, page).await,
         Command::Completion { shell } => completion(shell, page),
+        Command::Demo => show(page).await,
     };
     match done {
         Ok(()) => Exit::Ok,
@@ -151,4 +152,23 @@ fn completion(shell: clap_complete::Shell, page: Page) -> Done {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut Cli::command(), "lbctl", &mut script);
     Ok(page.print_bytes(&script)?)
+}
+
+async fn show(page: Page) -> Done {
+    let style = page.style().ok_or_else(|| {
+        Failure::new(api::Code::BadRequest, "the demo is for people: it has no JSON")
+            .try_this("lbctl demo")
+    })?;
+    let shown = tokio::task::spawn_blocking(move || demo::run(style)).await;
+    let shown = shown.unwrap_or_else(|cause| Err(cause.into()));
+    let broken = match shown {
+        Ok(verdict) => verdict.broken(),
+        Err(cause) if demo::is_unread(&cause) => return Ok(()),
+        Err(cause) => return Err(Failure::new(api::Code::Internal, format!("{cause:#}")).into()),
+    };
+    if broken.is_empty() {
+        return Ok(());
+    }
+    let error = format!("the demo broke a promise: {}", broken.join("; "));
+    Err(Failure::new(api::Code::Internal, error).into())
 }

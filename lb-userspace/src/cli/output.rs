@@ -24,6 +24,11 @@ impl Page {
         Self { output, style }
     }
 
+    /// How text for people is marked; `None` if the output is for programs.
+    pub(super) fn style(self) -> Option<Style> {
+        (self.output == Output::Table).then_some(self.style)
+    }
+
     pub(super) fn print<T: Serialize>(
         self,
         answer: &T,

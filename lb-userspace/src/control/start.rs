@@ -41,8 +41,8 @@ pub fn start(asked: &Start) -> Result<Control, Failure> {
     let (config, over) = choose(&asked.config, &mut kept)?;
     let mut notes: Vec<String> = [broken, over].into_iter().flatten().collect();
 
-    let settings = settle(&config, &mut kept)?;
-    let (state, layered) = State::start(
+    let mut settings = settle(&config, &mut kept)?;
+    let (mut state, layered) = State::start(
         kept.generation + 1,
         settings.seed,
         config.services,
@@ -70,6 +70,14 @@ pub fn start(asked: &Start) -> Result<Control, Failure> {
     };
     let (mut dataplane, opened) =
         Dataplane::open(&options, settings.seed).map_err(|cause| refused(&cause))?;
+    if opened.seed != settings.seed {
+        notes.push(
+            "The live flows were hashed with another seed: it stays in force until `lbctl detach`."
+                .to_owned(),
+        );
+        settings.seed = opened.seed;
+        state.desired.seed = opened.seed;
+    }
     let applied = dataplane
         .apply(&state.desired)
         .map_err(|cause| refused(&cause))?;

@@ -1,165 +1,50 @@
 //! The kernel side as the daemon sees it: the only writer of the maps.
 
-use std::net::SocketAddr;
+mod attach;
+mod bpffs;
+mod counters;
+mod flows;
+mod interface;
+mod layout;
+mod mapped;
+mod maps;
+mod object;
+mod report;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
-use anyhow::Result;
-use serde::{Deserialize, Serialize};
+use anyhow::{Context as _, Result};
+use aya::Ebpf;
+use aya::programs::{ProgramInfo, TestRun as _, TestRunOptions};
+use lb_common::address::standard;
+use lb_common::record::Endpoint;
 
 use crate::desired::{Desired, Protocol};
-
-/// Where and how the program runs. From the configuration; fixed for the life of the process.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// Directory on a BPF file system where program, links and maps are pinned.
-    pub pin_dir: PathBuf,
-    /// Interfaces the program is attached to.
-    pub interfaces: Vec<Interface>,
-    /// Flows the flow table has room for; rounded up to a power of two.
-    pub flows: u32,
-    /// First and last node port flows are given (`nat`), inclusive.
-    pub ports: (u16, u16),
-    /// Log every refused packet through aya-log. Slow: for debugging.
-    pub log_packets: bool,
-}
-
-/// One interface the program is attached to.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Interface {
-    /// Name, such as `eth0`.
-    pub name: String,
-    /// How XDP runs there.
-    pub mode: XdpMode,
-}
-
-/// How XDP is attached.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum XdpMode {
-    /// Native if the driver can, else generic, said aloud.
-    #[default]
-    Auto,
-    /// In the driver, or not at all.
-    Native,
-    /// In the kernel's generic path: works on every device, slower.
-    Generic,
-}
-
-/// How the dataplane came to be.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Opened {
-    /// True if pinned maps (and so live flows) of an earlier daemon were taken over.
-    pub adopted: bool,
-    /// What each interface really runs: never `Auto`.
-    pub interfaces: Vec<Interface>,
-    /// Things an operator should know, each a full sentence.
-    pub notes: Vec<String>,
-}
-
-/// What `apply` did, for one service.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct AppliedService {
-    /// Service name.
-    pub service: String,
-    /// Number of slots of the table.
-    pub slots: u32,
-    /// Slots of each backend, in the order of the service's backends.
-    pub backend_slots: Vec<u32>,
-    /// Slots whose backend changed.
-    pub moved: u32,
-    /// Digest of the table: equal on nodes that forward equally.
-    pub digest: u64,
-}
-
-/// Counters of one endpoint since the program was loaded.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Counters {
-    /// Packets and bytes (IP length) from clients to the endpoint.
-    pub packets_in: u64,
-    /// See `packets_in`.
-    pub bytes_in: u64,
-    /// Packets and bytes from the endpoint to clients.
-    pub packets_out: u64,
-    /// See `packets_out`.
-    pub bytes_out: u64,
-    /// Flows given to the endpoint.
-    pub opened: u64,
-    /// TCP flows that ended by FIN from both sides.
-    pub closed: u64,
-    /// TCP flows ended by an RST of the endpoint.
-    pub reset_by_endpoint: u64,
-    /// TCP flows ended by an RST of the client.
-    pub reset_by_client: u64,
-    /// Flows that could not be admitted: flow table full or node ports exhausted.
-    pub refused: u64,
-}
-
-/// Live flows by phase.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LiveFlows {
-    /// Handshake not finished.
-    pub opening: u64,
-    /// Established.
-    pub open: u64,
-    /// One side has finished.
-    pub closing: u64,
-}
-
-/// What the kernel knows of one endpoint of one backend.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct EndpointReport {
-    /// Service name.
-    pub service: String,
-    /// Backend name.
-    pub backend: String,
-    /// Where the endpoint listens.
-    pub address: SocketAddr,
-    /// False once it has left the configuration and is kept for its live flows only.
-    pub configured: bool,
-    /// Slots that name it.
-    pub slots: u32,
-    /// Its counters.
-    pub counters: Counters,
-    /// Its live flows.
-    pub live: LiveFlows,
-}
-
-/// One live flow.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct FlowReport {
-    /// TCP or UDP.
-    pub protocol: Protocol,
-    /// Client address and port.
-    pub client: SocketAddr,
-    /// Service name.
-    pub service: String,
-    /// Backend name.
-    pub backend: String,
-    /// Endpoint address and port.
-    pub endpoint: SocketAddr,
-    /// Node port the flow has towards the endpoint.
-    pub node_port: u16,
-    /// `opening`, `open`, `closing`.
-    pub phase: String,
-    /// Seconds since the last packet, to within three seconds.
-    pub idle_seconds: u32,
-}
-
-/// How often the program came to a verdict for a reason.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ReasonCount {
-    /// `forward`, `pass` or `drop`.
-    pub verdict: String,
-    /// Name of the reason, such as `no-flow`.
-    pub reason: String,
-    /// One sentence on what it means.
-    pub meaning: String,
-    /// Packets.
-    pub packets: u64,
-}
+use crate::plan::{Ids, Image, Plan, Tables};
+pub use interface::{Attached, all as interfaces, index as interface_index};
+use maps::Maps;
+use object::Constants;
+pub use report::{
+    AppliedService, Counters, EndpointReport, FlowReport, Interface, LiveFlows, Opened, Options,
+    ReasonCount, Run, XdpMode,
+};
 
 /// The loaded program and its maps.
-pub struct Dataplane {}
+///
+/// Dropping it leaves everything pinned: forwarding goes on.
+pub struct Dataplane {
+    pin_dir: PathBuf,
+    ebpf: Ebpf,
+    maps: Maps,
+    image: Image,
+    tables: Tables,
+    desired: Desired,
+    ids: Ids,
+    running: Vec<Interface>,
+}
 
 impl Dataplane {
     /// Loads the program, or adopts what an earlier daemon pinned, and attaches it.
@@ -170,24 +55,87 @@ impl Dataplane {
     /// # Errors
     /// If the kernel refuses the program or an interface does not exist; what was forwarding before
     /// still does.
-    pub fn open(_options: &Options, _seed: u64) -> Result<(Self, Opened)> {
-        unimplemented!()
+    pub fn open(options: &Options, seed: u64) -> Result<(Self, Opened)> {
+        bpffs::prepare(&options.pin_dir)?;
+        let mut notes = Vec::new();
+        let wanted = Constants {
+            seed,
+            buckets: options.flows.next_power_of_two(),
+            ports: options.ports,
+        };
+        let pinned = layout::pinned(&options.pin_dir)?;
+        let constants = pinned.unwrap_or(wanted);
+        if (constants.buckets, constants.ports) != (wanted.buckets, wanted.ports) {
+            notes.push(format!(
+                "live flows keep the flow table at {} flows and node ports {}-{}; `lbctl detach` and \
+                 a new start change them",
+                constants.buckets, constants.ports.0, constants.ports.1
+            ));
+        }
+        let mut ebpf = object::load(&options.pin_dir, &constants, options.log_packets)?;
+        if options.log_packets {
+            spawn_packet_log(&mut ebpf)?;
+        }
+        let maps = Maps::new(&mut ebpf)?;
+        if pinned.is_none() {
+            maps.write_layout(&mut ebpf, &constants)?;
+        }
+        let image = maps.image()?;
+        let running = attach::attach(&mut ebpf, &options.pin_dir, &options.interfaces, &mut notes)?;
+        let opened = Opened {
+            adopted: pinned.is_some(),
+            interfaces: running.clone(),
+            seed: constants.seed,
+            notes,
+        };
+        let mut dataplane = Self {
+            pin_dir: options.pin_dir.clone(),
+            ebpf,
+            maps,
+            image,
+            tables: Tables::default(),
+            desired: Desired { seed: constants.seed, services: Vec::new() },
+            ids: Ids::default(),
+            running,
+        };
+        dataplane.tend()?;
+        Ok((dataplane, opened))
     }
 
     /// Makes the kernel follow `desired`. Flows stay where they are.
     ///
     /// # Errors
     /// If there is not room for it in the maps; the tables before the call stay in force.
-    pub fn apply(&mut self, _desired: &Desired) -> Result<Vec<AppliedService>> {
-        unimplemented!()
+    pub fn apply(&mut self, desired: &Desired) -> Result<Vec<AppliedService>> {
+        let plan = self.plan(desired)?;
+        for write in &plan.writes {
+            self.maps.write(&mut self.ebpf, write)?;
+            self.image.write(write);
+        }
+        self.tables.keep_only(&desired.services);
+        self.ids = plan.ids.clone();
+        self.desired = desired.clone();
+        Ok(applied(desired, &plan))
     }
 
     /// What [`Dataplane::apply`] would do, without doing it.
     ///
     /// # Errors
     /// As `apply`.
-    pub fn preview(&mut self, _desired: &Desired) -> Result<Vec<AppliedService>> {
-        unimplemented!()
+    pub fn preview(&mut self, desired: &Desired) -> Result<Vec<AppliedService>> {
+        let plan = self.plan(desired)?;
+        Ok(applied(desired, &plan))
+    }
+
+    fn plan(&mut self, desired: &Desired) -> Result<Plan> {
+        // Only what may be freed needs the flows to be looked at.
+        let is_all_wanted = self.image.endpoints.keys().all(|id| self.ids.endpoints.contains(id));
+        let on_flows = if is_all_wanted {
+            self.ids.endpoints.clone()
+        } else {
+            self.maps.flows().endpoints(flows::now())
+        };
+        Plan::between(&self.image, desired, &on_flows, &mut self.tables)
     }
 
     /// Every endpoint the kernel knows: configured ones and those kept for their live flows.
@@ -195,7 +143,27 @@ impl Dataplane {
     /// # Errors
     /// If a map cannot be read.
     pub fn endpoints(&self) -> Result<Vec<EndpointReport>> {
-        unimplemented!()
+        let live = self.maps.flows().count(flows::now());
+        let mut slots: BTreeMap<u16, u32> = BTreeMap::new();
+        for &service in self.ids.services.keys() {
+            for id in self.image.table(service).unwrap_or_default() {
+                *slots.entry(id).or_default() += 1;
+            }
+        }
+        let mut reports = Vec::new();
+        for (&id, record) in &self.image.endpoints {
+            let Some((service, backend, address)) = self.names(record) else { continue };
+            reports.push(EndpointReport {
+                service,
+                backend,
+                address,
+                configured: self.ids.endpoints.contains(&id),
+                slots: slots.get(&id).copied().unwrap_or(0),
+                counters: counters::of_endpoint(&self.ebpf, id)?,
+                live: live.get(&id).copied().unwrap_or_default(),
+            });
+        }
+        Ok(reports)
     }
 
     /// Live flows, at most `limit`, that `keep` wants.
@@ -204,10 +172,41 @@ impl Dataplane {
     /// If a map cannot be read.
     pub fn flows(
         &self,
-        _limit: usize,
-        _keep: &dyn Fn(&FlowReport) -> bool,
+        limit: usize,
+        keep: &dyn Fn(&FlowReport) -> bool,
     ) -> Result<Vec<FlowReport>> {
-        unimplemented!()
+        let now = flows::now();
+        let tables = self.maps.flows();
+        let reports = tables.live(now).filter_map(|flow| self.report(&flow, now));
+        Ok(reports.filter(|report| keep(report)).take(limit).collect())
+    }
+
+    fn report(&self, flow: &flows::Flow, now: u32) -> Option<FlowReport> {
+        let record = self.image.endpoints.get(&flow.state.endpoint())?;
+        let (service, backend, endpoint) = self.names(record)?;
+        let idle = self.image.services.get(&flow.service)?.idle;
+        let progress = flow.state.progress();
+        let silent = progress.idle_ticks(idle) as i32 - flow.state.remaining(now);
+        let nanoseconds = u64::from(silent.max(0) as u32) << lb_common::limits::TICK_SHIFT;
+        Some(FlowReport {
+            protocol: if progress.is_udp() { Protocol::Udp } else { Protocol::Tcp },
+            client: SocketAddr::new(flow.client, flow.client_port),
+            service,
+            backend,
+            endpoint,
+            node_port: flow.state.node_port(),
+            phase: progress.phase().name().to_owned(),
+            idle_seconds: (nanoseconds / 1_000_000_000) as u32,
+        })
+    }
+
+    /// Service name, backend name and address of an endpoint; nothing if its service is gone.
+    fn names(&self, record: &Endpoint) -> Option<(String, String, SocketAddr)> {
+        let index = *self.ids.services.get(&record.service)?;
+        let service = self.desired.services.get(index)?.name.clone();
+        let backend = self.image.backends.get(&record.backend)?.clone();
+        let address: IpAddr = standard(record.family, record.address)?;
+        Some((service, backend, SocketAddr::new(address, record.port)))
     }
 
     /// Every reason with its count.
@@ -215,7 +214,62 @@ impl Dataplane {
     /// # Errors
     /// If a map cannot be read.
     pub fn reasons(&self) -> Result<Vec<ReasonCount>> {
-        unimplemented!()
+        counters::reasons(&self.ebpf)
+    }
+
+    /// Follows what changes by itself: which interfaces there are and what XDP can do on them, and
+    /// entries of flows that are long over. To be called every few seconds.
+    ///
+    /// # Errors
+    /// If the kernel cannot be asked or a map not be written.
+    pub fn tend(&mut self) -> Result<()> {
+        self.maps.write_egress(&mut self.ebpf, &self.running)
+    }
+
+    /// Empties the entries of flows that are over. To be called at least once in a hundred days, see
+    /// [`lb_common::flow::State::remaining`]; takes as long as reading the whole flow table.
+    pub fn sweep(&self) {
+        self.maps.flows().sweep(flows::now());
+    }
+
+    /// Runs the loaded program on a frame as if it had come in on an interface (BPF_PROG_TEST_RUN).
+    /// Everything happens as with a real packet (flows are opened, packets counted), but nothing is
+    /// sent.
+    ///
+    /// # Errors
+    /// If the kernel refuses the frame (shorter than 14 bytes) or the interface.
+    pub fn run(&mut self, frame: &[u8], ingress: u32) -> Result<Run> {
+        let mut out = vec![0; frame.len() + 256];
+        let mut context = [0_u8; 24];
+        // struct xdp_md: data, data_end, data_meta, ingress_ifindex, rx_queue_index, egress_ifindex.
+        context[4..8].copy_from_slice(&(frame.len() as u32).to_ne_bytes());
+        context[12..16].copy_from_slice(&ingress.to_ne_bytes());
+        let result = object::xdp(&mut self.ebpf)?
+            .test_run(TestRunOptions {
+                data_in: Some(frame),
+                data_out: Some(&mut out),
+                ctx_in: Some(&context),
+                ..TestRunOptions::default()
+            })
+            .context("BPF_PROG_TEST_RUN")?;
+        out.truncate(result.data_size_out as usize);
+        Ok(Run { action: result.return_value, frame: out })
+    }
+
+    /// What the kernel says of the loaded XDP program: sizes, verified instructions.
+    ///
+    /// # Errors
+    /// If it cannot be asked.
+    pub fn program_info(&mut self) -> Result<ProgramInfo> {
+        Ok(object::xdp(&mut self.ebpf)?.info()?)
+    }
+
+    /// The XDP program, for a program array.
+    ///
+    /// # Errors
+    /// If it is not loaded.
+    pub fn program_fd(&mut self) -> Result<&aya::programs::ProgramFd> {
+        Ok(object::xdp(&mut self.ebpf)?.fd()?)
     }
 
     /// Takes the program off all interfaces and removes every pin. Live flows are lost.
@@ -223,6 +277,43 @@ impl Dataplane {
     /// # Errors
     /// If a pin cannot be removed; names it.
     pub fn detach(self) -> Result<()> {
-        unimplemented!()
+        attach::detach(&self.pin_dir)?;
+        for map in object::MAPS {
+            let path = self.pin_dir.join(map);
+            fs::remove_file(&path).with_context(|| format!("unpin {}", path.display()))?;
+        }
+        // Somebody else's file in it is somebody else's business.
+        let _ = fs::remove_dir(&self.pin_dir);
+        Ok(())
     }
+}
+
+fn applied(desired: &Desired, plan: &Plan) -> Vec<AppliedService> {
+    desired
+        .services
+        .iter()
+        .zip(&plan.built)
+        .map(|(service, built)| AppliedService {
+            service: service.name.clone(),
+            slots: service.slots,
+            backend_slots: built.backend_slots.clone(),
+            moved: built.moved,
+            digest: built.digest,
+        })
+        .collect()
+}
+
+/// Lets what the program says about packets appear in the daemon's log.
+fn spawn_packet_log(ebpf: &mut Ebpf) -> Result<()> {
+    let mut logger = aya_log::EbpfLogger::init(ebpf).context("open the packet log")?;
+    std::thread::Builder::new()
+        .name("packet-log".to_owned())
+        .spawn(move || {
+            loop {
+                logger.flush();
+                std::thread::sleep(std::time::Duration::from_millis(100));
+            }
+        })
+        .context("start the packet log")?;
+    Ok(())
 }

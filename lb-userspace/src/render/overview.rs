@@ -22,8 +22,7 @@ pub fn status(status: &Status, style: Style) -> String {
         ""
     };
     text += &format!("config      {}{applied}\n", status.config_file);
-    let interfaces: Vec<String> = status.interfaces.iter().map(interface).collect();
-    text += &format!("interfaces  {}\n", interfaces.join(", "));
+    text += &format!("interfaces  {}\n", interfaces(&status.interfaces));
     let live = status.live;
     text += &format!(
         "flows       {} of {} ({} opening, {} open, {} closing)\n\n",
@@ -76,6 +75,12 @@ pub(super) fn shares(service: &ServiceView) -> String {
         .iter()
         .map(|it| format!("{} {}", it.name, percent(it.percent)));
     shares.collect::<Vec<_>>().join(", ")
+}
+
+/// Each interface with how XDP runs there.
+pub(crate) fn interfaces(all: &[Interface]) -> String {
+    let all: Vec<String> = all.iter().map(interface).collect();
+    all.join(", ")
 }
 
 fn interface(interface: &Interface) -> String {

@@ -6,7 +6,7 @@ use super::Style;
 
 /// A column: its title and where its cells stand.
 #[derive(Clone, Copy)]
-pub(super) enum Column {
+pub(crate) enum Column {
     Text(&'static str),
     Number(&'static str),
 }
@@ -14,7 +14,7 @@ pub(super) enum Column {
 use Column::{Number, Text};
 
 /// A table with a title line, or `empty` if there are no rows.
-pub(super) fn table(
+pub(crate) fn table(
     columns: &[Column],
     rows: Vec<Vec<String>>,
     empty: &str,

@@ -1,0 +1,146 @@
+//! What gives way when there is no room, and what never does.
+
+use super::table::{Given, Opener, PORTS, Table};
+use crate::address::{V4, V6};
+use crate::flow::NodePorts;
+use crate::limits::{PORT_PROBES, WAYS};
+use crate::parse::Signals;
+use crate::phase::Phase;
+use crate::verdict::Reason;
+
+const NOW: u32 = 5000;
+
+/// A table of one bucket: room for two flows.
+fn tiny() -> Table<V4> {
+    assert_eq!(WAYS, 4);
+    Table::new(1, PORTS)
+}
+
+#[test]
+fn open_flows_never_give_way() {
+    let table = Table::<V6>::new(16, PORTS);
+    let mut admitted = Vec::new();
+    let mut refused = 0;
+    for number in 0..500 {
+        let opener = Opener::number(number);
+        match table.establish(opener, 1 + number % 8, NOW) {
+            Ok(node_port) => admitted.push((opener, node_port)),
+            Err(reason) => {
+                assert_eq!(reason, Reason::FlowTableFull);
+                refused += 1;
+            }
+        }
+        for &(opener, node_port) in &admitted {
+            let given = table.given(opener, NOW).expect("an open flow is found");
+            assert_eq!(given.node_port, node_port);
+            assert!(table.is_whole(opener, NOW));
+        }
+    }
+    assert!(refused > 400, "{refused} of 500 refused; there is room for 32");
+    assert!(admitted.len() > 16, "{} admitted", admitted.len());
+}
+
+#[test]
+fn a_closing_flow_does_not_give_way() {
+    let table = tiny();
+    for number in 0..2 {
+        table.establish(Opener::number(number), 1, NOW).unwrap();
+        table.from_client(Opener::number(number), Signals::FIN, NOW);
+        assert_eq!(table.phase(Opener::number(number), NOW), Some(Phase::Closing));
+    }
+    assert_eq!(table.open(Opener::number(9), 1, NOW), Err(Reason::FlowTableFull));
+}
+
+#[test]
+fn a_closed_flow_gives_way_before_an_opening_one() {
+    for (closed, opening) in [(0, 1), (1, 0)] {
+        let table = tiny();
+        for number in 0..2 {
+            table.open(Opener::number(number), 1, NOW).unwrap();
+        }
+        table.from_client(Opener::number(closed), Signals::RST, NOW);
+        table.open(Opener::number(9), 1, NOW).unwrap();
+        assert!(table.of_client(Opener::number(closed), NOW).is_none());
+        assert!(table.is_whole(Opener::number(opening), NOW));
+        assert!(table.is_whole(Opener::number(9), NOW));
+    }
+}
+
+#[test]
+fn of_opening_flows_the_one_nearest_its_end_gives_way() {
+    let table = tiny();
+    table.open(Opener::number(1), 1, NOW + 3).unwrap();
+    table.open(Opener::number(2), 1, NOW).unwrap();
+    table.open(Opener::number(9), 1, NOW + 5).unwrap();
+    assert!(table.of_client(Opener::number(2), NOW + 5).is_none());
+    assert!(table.is_whole(Opener::number(1), NOW + 5));
+}
+
+#[test]
+fn an_expired_flow_gives_way_whatever_it_was() {
+    let table = tiny();
+    table.establish(Opener::number(1), 1, NOW).unwrap();
+    table.establish(Opener::number(2), 1, NOW + 100).unwrap();
+    let later = NOW + 3650;
+    table.establish(Opener::number(9), 1, later).unwrap();
+    assert!(table.is_whole(Opener::number(2), later));
+    assert!(table.is_whole(Opener::number(9), later));
+}
+
+#[test]
+fn what_gives_way_takes_both_its_entries_along() {
+    let table = Table::<V4>::new(4, PORTS);
+    for number in 0..1000 {
+        let _ = table.open(Opener::number(number), 1 + number % 8, NOW);
+        for earlier in 0..=number {
+            let opener = Opener::number(earlier);
+            let half = table.of_client(opener, NOW).is_some() && !table.is_whole(opener, NOW);
+            assert!(!half, "half of {earlier} is left after {number}");
+        }
+        assert_eq!(table.used() % 2, 0, "after {number}");
+    }
+}
+
+#[test]
+fn exhausted_node_ports_refuse_the_new_flow_and_no_other() {
+    let ports = NodePorts { first: 10_240, count: 3 };
+    let table = Table::<V4>::new(256, ports);
+    for number in 0..3 {
+        table.establish(Opener::number(number), 1, NOW).unwrap();
+    }
+    assert_eq!(table.open(Opener::number(3), 1, NOW), Err(Reason::NodePortsExhausted));
+    for number in 0..3 {
+        assert!(table.is_whole(Opener::number(number), NOW));
+    }
+    // Ports are an endpoint's own.
+    table.open(Opener::number(3), 2, NOW).unwrap();
+}
+
+#[test]
+fn node_ports_stay_in_their_range_up_to_its_last() {
+    for (first, count) in [(1, 1), (65_535, 1), (65_530, 6), (10_240, 5)] {
+        let table = Table::<V4>::new(256, NodePorts { first, count });
+        let mut seen: Vec<u16> =
+            (0..200).filter_map(|n| table.establish(Opener::number(n), 1, NOW).ok()).collect();
+        seen.sort_unstable();
+        let all: Vec<u16> = (0..count).map(|i| first + i).collect();
+        assert!(u32::from(count) <= PORT_PROBES, "every port is tried");
+        assert_eq!(seen, all, "each given out once");
+    }
+}
+
+#[test]
+fn no_two_flows_to_an_endpoint_share_a_node_port() {
+    let table = Table::<V4>::new(1024, NodePorts { first: 10_240, count: 300 });
+    let mut seen = std::collections::HashSet::new();
+    for number in 0..2000 {
+        let endpoint = 1 + number % 8;
+        if let Ok(node_port) = table.establish(Opener::number(number), endpoint, NOW) {
+            assert!(seen.insert((endpoint, node_port)), "{endpoint} {node_port} twice");
+            let given = Given { endpoint, node_port };
+            let found = table.of_endpoint(given, NOW).unwrap();
+            assert_eq!(found.key, table.key(Opener::number(number)));
+        }
+    }
+    assert!(seen.len() > 1000);
+}

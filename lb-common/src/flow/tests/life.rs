@@ -1,0 +1,180 @@
+//! One flow, from its first packet to its end.
+
+use super::table::{Given, IDLE, Opener, PORTS, Table};
+use crate::address::{V4, V6};
+use crate::limits::{CLOSED_TICKS, RENEW_TICKS};
+use crate::parse::Signals;
+use crate::phase::{Ending, Phase, Progress, Side};
+
+const NOW: u32 = 1_000_000;
+const A: Opener = Opener { client: 1, port: 40_000, service: 1 };
+
+#[test]
+fn a_flow_is_found_from_both_sides() {
+    let (v4, v6) = (Table::<V4>::roomy(), Table::<V6>::roomy());
+    for number in 0..50 {
+        let opener = Opener::number(number);
+        let endpoint = 1 + number % 8;
+        let node_port = v4.open(opener, endpoint, NOW).unwrap();
+        assert_eq!(v4.given(opener, NOW), Some(Given { endpoint, node_port }));
+        assert!(v4.is_whole(opener, NOW));
+        let node_port = v6.open(opener, endpoint, NOW).unwrap();
+        assert_eq!(v6.given(opener, NOW), Some(Given { endpoint, node_port }));
+        assert!(v6.is_whole(opener, NOW));
+    }
+}
+
+#[test]
+fn nothing_is_found_of_a_flow_that_differs_in_one_word() {
+    let table = Table::<V4>::roomy();
+    table.open(A, 1, NOW).unwrap();
+    for other in [
+        Opener { client: 2, ..A },
+        Opener { port: 40_001, ..A },
+        Opener { service: 2, ..A },
+    ] {
+        assert!(table.of_client(other, NOW).is_none(), "{other:?}");
+    }
+    let given = table.given(A, NOW).unwrap();
+    assert!(table.of_endpoint(Given { endpoint: 2, ..given }, NOW).is_none());
+    let next = Given { node_port: given.node_port + 1, ..given };
+    assert!(table.of_endpoint(next, NOW).is_none());
+}
+
+#[test]
+fn silence_ends_a_flow_for_both_sides_at_once() {
+    let table = Table::<V4>::roomy();
+    table.open(A, 1, NOW).unwrap();
+    let given = table.given(A, NOW).unwrap();
+    let end = NOW + u32::from(IDLE[0]);
+    assert!(table.is_whole(A, end - 1));
+    assert!(table.of_client(A, end).is_none());
+    assert!(table.of_endpoint(given, end).is_none());
+}
+
+#[test]
+fn each_side_keeps_a_flow_alive_for_both() {
+    let table = Table::<V4>::roomy();
+    table.establish(A, 1, NOW).unwrap();
+    let given = table.given(A, NOW).unwrap();
+    let half = u32::from(IDLE[1]) / 2;
+    let mut now = NOW;
+    for round in 0..10 {
+        now += half;
+        if round % 2 == 0 {
+            table.from_client(A, Signals::NONE, now);
+        } else {
+            table.from_endpoint(given, Signals::NONE, now);
+        }
+        assert!(table.is_whole(A, now + half), "round {round}");
+    }
+    assert!(!table.is_whole(A, now + u32::from(IDLE[1])));
+}
+
+#[test]
+fn a_flows_end_is_moved_only_when_that_is_worth_a_write() {
+    let table = Table::<V4>::roomy();
+    table.establish(A, 1, NOW).unwrap();
+    let remaining = |now| table.of_client(A, NOW).unwrap().state.remaining(now);
+    let before = remaining(NOW);
+    table.from_client(A, Signals::NONE, NOW + RENEW_TICKS - 1);
+    assert_eq!(remaining(NOW), before);
+    table.from_client(A, Signals::NONE, NOW + RENEW_TICKS);
+    assert_eq!(remaining(NOW), before + RENEW_TICKS as i32);
+}
+
+#[test]
+fn fins_and_resets_are_seen_by_both_entries_and_end_a_flow_once() {
+    let table = Table::<V6>::roomy();
+    table.establish(A, 1, NOW).unwrap();
+    let given = table.given(A, NOW).unwrap();
+    assert_eq!(table.from_endpoint(given, Signals::FIN, NOW), None);
+    assert_eq!(table.phase(A, NOW), Some(Phase::Closing));
+    assert!(table.is_whole(A, NOW));
+    assert_eq!(table.from_client(A, Signals::FIN, NOW), Some(Ending::Finished));
+    assert_eq!(table.from_endpoint(given, Signals::RST, NOW), None, "it has ended already");
+    assert!(table.is_whole(A, NOW + CLOSED_TICKS - 1), "for the last acknowledgement");
+    assert!(table.of_client(A, NOW + CLOSED_TICKS).is_none());
+
+    let other = Opener::number(2);
+    table.open(other, 1, NOW).unwrap();
+    let given = table.given(other, NOW).unwrap();
+    let ending = table.from_endpoint(given, Signals::RST, NOW);
+    assert_eq!(ending, Some(Ending::ResetByEndpoint));
+    assert_eq!(table.phase(other, NOW), Some(Phase::Closed));
+    assert!(table.is_whole(other, NOW));
+}
+
+#[test]
+fn an_ended_flow_leaves_nothing_whichever_side_ends_it() {
+    for side in [Side::Client, Side::Endpoint] {
+        let table = Table::<V4>::roomy();
+        table.establish(A, 1, NOW).unwrap();
+        let other = Opener::number(2);
+        table.establish(other, 1, NOW).unwrap();
+        assert_eq!(table.used(), 4);
+        table.end(A, side, NOW);
+        assert_eq!(table.used(), 2, "{side:?}");
+        assert!(table.of_client(A, NOW).is_none());
+        assert!(table.is_whole(other, NOW));
+    }
+}
+
+#[test]
+fn a_tuple_used_again_replaces_its_earlier_flow() {
+    let table = Table::<V4>::roomy();
+    table.establish(A, 1, NOW).unwrap();
+    let earlier = table.given(A, NOW).unwrap();
+    let node_port = table.open(A, 2, NOW).unwrap();
+    assert_eq!(table.given(A, NOW), Some(Given { endpoint: 2, node_port }));
+    assert!(table.of_endpoint(earlier, NOW).is_none());
+    assert_eq!(table.used(), 2);
+}
+
+#[test]
+fn a_tuple_used_again_does_not_get_the_node_port_of_its_earlier_flow() {
+    // The endpoint may still hold the earlier connection.
+    let table = Table::<V4>::roomy();
+    let earlier = table.establish(A, 1, NOW).unwrap();
+    assert_ne!(table.open(A, 1, NOW).unwrap(), earlier);
+}
+
+#[test]
+fn a_tuple_used_again_after_silence_leads_a_life_of_its_own() {
+    // The entries of the dead flow still stand in the table when the new one comes.
+    for clients in 0..200 {
+        let table = Table::<V4>::new(64, PORTS);
+        let opener = Opener::number(clients);
+        table.open(opener, 1, NOW).unwrap();
+        let later = NOW + u32::from(IDLE[0]);
+        table.establish(opener, 1, later).unwrap();
+        assert!(table.is_whole(opener, later), "client {clients}");
+        let given = table.given(opener, later).unwrap();
+        table.from_endpoint(given, Signals::FIN, later);
+        assert_eq!(table.phase(opener, later), Some(Phase::Closing), "client {clients}");
+        assert!(table.is_whole(opener, later), "client {clients}");
+        table.end(opener, Side::Client, later);
+        assert!(table.of_endpoint(given, later).is_none(), "client {clients}");
+    }
+}
+
+#[test]
+fn a_udp_flow_lives_by_its_own_limit() {
+    let table = Table::<V4>::roomy();
+    table.admit(A, 1, Progress::UDP, NOW).unwrap();
+    table.from_client(A, Signals::NONE, NOW + 20);
+    assert_eq!(table.phase(A, NOW + 20), Some(Phase::Open));
+    assert!(table.is_whole(A, NOW + 20 + u32::from(IDLE[3]) - 1));
+    assert!(table.of_client(A, NOW + 20 + u32::from(IDLE[3])).is_none());
+}
+
+#[test]
+fn a_flow_survives_the_wrap_of_the_24_bits_its_end_is_kept_in() {
+    for now in [0xff_ffff - 5, 0xffff_ffff - 5] {
+        let table = Table::<V4>::roomy();
+        table.establish(A, 1, now).unwrap();
+        let later = now.wrapping_add(u32::from(IDLE[1]) - 1);
+        assert!(table.is_whole(A, later));
+        assert!(table.of_client(A, later.wrapping_add(1)).is_none());
+    }
+}

@@ -1,0 +1,221 @@
+//! A flow table on the heap, with numbered clients, services and endpoints.
+
+use core::mem::MaybeUninit;
+
+use crate::address::{V4, V6};
+use crate::flow::*;
+use crate::hash::{self, KEYS, Keys as _};
+use crate::parse::Signals;
+use crate::phase::{Ending, Phase, Progress, Side};
+use crate::verdict::Reason;
+
+/// Idle limits in ticks: TCP opening, open, closing; UDP.
+pub const IDLE: [u16; 4] = [30, 3600, 10, 30];
+/// Endpoint ids are 1..=ENDPOINTS.
+pub const ENDPOINTS: u16 = 8;
+/// Service ids are 0..SERVICES.
+pub const SERVICES: u16 = 3;
+
+/// The node ports unless a test says otherwise.
+pub const PORTS: NodePorts = NodePorts { first: 10_240, count: 19_760 };
+
+/// A family whose addresses can be numbered.
+pub trait Numbered: Client {
+    fn number(number: u16) -> Self;
+}
+
+impl Numbered for V4 {
+    fn number(number: u16) -> Self {
+        let [high, low] = number.to_be_bytes();
+        Self::from_bytes([10, 64, high, low])
+    }
+}
+
+impl Numbered for V6 {
+    fn number(number: u16) -> Self {
+        Self([0x64fd, u64::from(number) << 48])
+    }
+}
+
+/// The table of one family.
+pub struct Table<A: Client> {
+    buckets: Vec<Bucket<A::Key>>,
+    keys: [u64; KEYS],
+    ports: NodePorts,
+}
+
+/// Who opens a flow, and to which service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Opener {
+    pub client: u16,
+    pub port: u16,
+    pub service: u16,
+}
+
+impl Opener {
+    /// The `number`-th client, by one port to one service.
+    pub fn number(number: u16) -> Self {
+        Self { client: number, port: 40_000, service: 1 }
+    }
+}
+
+/// What both sides know of a flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Given {
+    pub endpoint: u16,
+    pub node_port: u16,
+}
+
+impl<A: Numbered> Table<A> {
+    /// A table of `buckets` (a power of two) that gives out the node ports `ports`.
+    pub fn new(buckets: usize, ports: NodePorts) -> Self {
+        assert!(buckets.is_power_of_two());
+        // SAFETY: an entry is made of atomic words, for which zero is a value: the empty entry.
+        let empty = || unsafe { MaybeUninit::zeroed().assume_init() };
+        let buckets = (0..buckets).map(|_| empty()).collect();
+        Self { buckets, keys: hash::keys(7), ports }
+    }
+
+    /// A table with room and ports for whatever a test does.
+    pub fn roomy() -> Self {
+        Self::new(256, PORTS)
+    }
+
+    pub fn key(&self, opener: Opener) -> A::Key {
+        A::number(opener.client).key(opener.port, opener.service)
+    }
+
+    /// Admits a TCP flow to an endpoint of its own choosing, as its first SYN does.
+    pub fn open(&self, opener: Opener, endpoint: u16, now: u32) -> Result<u16, Reason> {
+        self.admit(opener, endpoint, Progress::TCP, now)
+    }
+
+    pub fn admit(
+        &self,
+        opener: Opener,
+        endpoint: u16,
+        progress: Progress,
+        now: u32,
+    ) -> Result<u16, Reason> {
+        let (hash, basis) = (self.hash(opener), self.basis(endpoint));
+        let node_port = choose(self, &self.keys, hash, basis, self.ports, now)?;
+        let idle_ticks = progress.idle_ticks(IDLE);
+        let entrant = Entrant { endpoint, node_port, progress, idle_ticks };
+        match enter(self, &self.keys, (self.key(opener), hash), entrant, now) {
+            true => Ok(node_port),
+            false => Err(Reason::FlowTableFull),
+        }
+    }
+
+    /// Admits a flow and brings it to its open phase.
+    pub fn establish(&self, opener: Opener, endpoint: u16, now: u32) -> Result<u16, Reason> {
+        let node_port = self.open(opener, endpoint, now)?;
+        self.from_client(opener, Signals::NONE, now);
+        assert_eq!(self.phase(opener, now), Some(Phase::Open));
+        Ok(node_port)
+    }
+
+    /// A client's packet of a known flow: what became of the flow.
+    pub fn from_client(&self, opener: Opener, signals: Signals, now: u32) -> Option<Ending> {
+        let found = self.of_client(opener, now)?;
+        let step = step(found.state, Side::Client, signals, IDLE, now)?;
+        advance(self, &self.keys, found.key, found.state, step)
+    }
+
+    /// An endpoint's packet of a known flow: what became of the flow.
+    pub fn from_endpoint(&self, given: Given, signals: Signals, now: u32) -> Option<Ending> {
+        let found = self.of_endpoint(given, now)?;
+        let step = step(found.state, Side::Endpoint, signals, IDLE, now)?;
+        advance(self, &self.keys, found.key, found.state, step)
+    }
+
+    /// The flow as the client's packets find it.
+    pub fn of_client(&self, opener: Opener, now: u32) -> Option<Found<A::Key>> {
+        find_by_client(self, self.hash(opener), self.key(opener), now)
+    }
+
+    /// The flow as the endpoint's packets find it.
+    pub fn of_endpoint(&self, given: Given, now: u32) -> Option<Found<A::Key>> {
+        let hash = hash::reply(&self.keys, self.basis(given.endpoint), given.node_port);
+        find_by_endpoint(self, hash, given.node_port, now)
+            .filter(|found| found.state.endpoint() == given.endpoint)
+    }
+
+    /// Takes the flow out, as if its packet came from `side`.
+    pub fn end(&self, opener: Opener, side: Side, now: u32) {
+        let found = self.of_client(opener, now).expect("a live flow");
+        let given = Given::of(found.state);
+        let state = match side {
+            Side::Client => found.state,
+            Side::Endpoint => self.of_endpoint(given, now).expect("its endpoint entry").state,
+        };
+        end(self, &self.keys, found.key, state);
+    }
+
+    pub fn given(&self, opener: Opener, now: u32) -> Option<Given> {
+        self.of_client(opener, now).map(|found| Given::of(found.state))
+    }
+
+    pub fn phase(&self, opener: Opener, now: u32) -> Option<Phase> {
+        self.of_client(opener, now).map(|found| found.state.progress().phase())
+    }
+
+    /// Found from both sides, with equal words.
+    pub fn is_whole(&self, opener: Opener, now: u32) -> bool {
+        let Some(found) = self.of_client(opener, now) else { return false };
+        let Some(back) = self.of_endpoint(Given::of(found.state), now) else { return false };
+        back.key == found.key
+            && Given::of(back.state) == Given::of(found.state)
+            && back.state.progress() == found.state.progress()
+            && back.state.remaining(now) == found.state.remaining(now)
+    }
+
+    /// Entries that are not empty, live or not.
+    pub fn used(&self) -> usize {
+        let entries = self.buckets.iter().flat_map(|bucket| &bucket.entries);
+        entries.filter(|entry| entry.state() != State::EMPTY).count()
+    }
+
+    fn hash(&self, opener: Opener) -> u64 {
+        let basis = service_basis(&self.keys, opener.service);
+        hash::flow(&self.keys, basis, A::number(opener.client), opener.port)
+    }
+
+    fn basis(&self, endpoint: u16) -> u64 {
+        hash::endpoint_basis(&self.keys, A::number(1000 + endpoint), 8080, 6)
+    }
+}
+
+impl Given {
+    pub fn of(state: State) -> Self {
+        Self { endpoint: state.endpoint(), node_port: state.node_port() }
+    }
+}
+
+fn service_basis(keys: &[u64; KEYS], service: u16) -> u64 {
+    keys.key(5).wrapping_mul(u64::from(service) + 1)
+}
+
+impl<A: Numbered> Flows<A> for Table<A> {
+    fn bucket(&self, number: u32) -> Option<&Bucket<A::Key>> {
+        self.buckets.get(number as usize & (self.buckets.len() - 1))
+    }
+
+    fn service_basis(&self, service: u16) -> Option<u64> {
+        (service < SERVICES).then(|| service_basis(&self.keys, service))
+    }
+
+    fn endpoint_basis(&self, endpoint: u16) -> Option<u64> {
+        (1..=ENDPOINTS).contains(&endpoint).then(|| self.basis(endpoint))
+    }
+}
+
+impl<A: Numbered> Steps<A> for Table<A> {
+    fn probe(&self, hash: u64, node_port: u16, now: u32) -> Probe {
+        probe(self, hash, node_port, now)
+    }
+
+    fn forget_partner(&self, key: A::Key, state: State) {
+        forget_partner(self, &self.keys, key, state);
+    }
+}

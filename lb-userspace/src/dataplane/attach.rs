@@ -1,0 +1,192 @@
+//! Which interfaces run the programs, and how that outlives the daemon.
+//!
+//! | object | lives as long as |
+//! |---|---|
+//! | map | a pin, a program that uses it, or an open file |
+//! | program | a link that runs it |
+//! | link | its pin: `PIN_DIR/xdp-MODE-IFACE`, `PIN_DIR/tcx-IFACE` |
+//!
+//! The daemon holds none of them alone. A new daemon puts its program into the links that are pinned:
+//! the kernel exchanges it between two frames.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, bail};
+use aya::Ebpf;
+use aya::programs::links::{FdLink, PinnedLink};
+use aya::programs::tc::TcAttachOptions;
+use aya::programs::{LinkOrder, TcAttachType, XdpMode as Attach};
+
+use super::object::{deliver, xdp};
+use super::{Interface, XdpMode, interface};
+
+/// Attaches the programs to `wanted`, taking over links that are pinned, and takes them off every other
+/// interface. Returns what each interface runs; `notes` gets what an operator should know.
+///
+/// # Errors
+/// If an interface does not exist or the kernel refuses. Interfaces that ran a program before still
+/// do.
+pub fn attach(
+    ebpf: &mut Ebpf,
+    pin_dir: &Path,
+    wanted: &[Interface],
+    notes: &mut Vec<String>,
+) -> Result<Vec<Interface>> {
+    for one in wanted {
+        if interface::index(&one.name).is_none() {
+            bail!("interface {} does not exist; `ip link` lists those that do", one.name);
+        }
+    }
+    let mut running = Vec::new();
+    for one in wanted {
+        // First the program that takes what the other hands over.
+        attach_deliver(ebpf, pin_dir, &one.name, notes)
+            .with_context(|| format!("attach to the ingress hook of {}", one.name))?;
+        let mode = attach_xdp(ebpf, pin_dir, one, notes)
+            .with_context(|| format!("attach XDP to {}", one.name))?;
+        running.push(Interface { name: one.name.clone(), mode });
+    }
+    for (path, name) in pins(pin_dir)? {
+        if !wanted.iter().any(|one| one.name == name) {
+            fs::remove_file(&path).with_context(|| format!("unpin {}", path.display()))?;
+            notes.push(format!("{name} is not in the configuration any more: detached from it"));
+        }
+    }
+    notes.dedup();
+    Ok(running)
+}
+
+/// Takes the programs off every interface.
+///
+/// # Errors
+/// If a pin cannot be removed.
+pub fn detach(pin_dir: &Path) -> Result<()> {
+    // XDP first: without it nothing is handed over.
+    let mut pins = pins(pin_dir)?;
+    pins.sort_by_key(|(path, _)| !is_xdp(path));
+    for (path, _) in pins {
+        fs::remove_file(&path).with_context(|| format!("unpin {}", path.display()))?;
+    }
+    Ok(())
+}
+
+fn attach_xdp(
+    ebpf: &mut Ebpf,
+    pin_dir: &Path,
+    wanted: &Interface,
+    notes: &mut Vec<String>,
+) -> Result<XdpMode> {
+    let program = xdp(ebpf)?;
+    for mode in [XdpMode::Native, XdpMode::Generic] {
+        let path = xdp_pin(pin_dir, mode, &wanted.name);
+        if !path.exists() {
+            continue;
+        }
+        if wanted.mode == XdpMode::Auto || wanted.mode == mode {
+            let link = FdLink::from(PinnedLink::from_pin(&path)?);
+            match program.attach_to_link(link.try_into()?) {
+                Ok(link) => {
+                    drop(program.take_link(link)?);
+                    return Ok(mode);
+                }
+                // The interface the link was made for is gone; this one only has its name.
+                Err(error) => notes.push(format!(
+                    "the pinned link of {} could not be taken over ({error}): attached anew",
+                    wanted.name
+                )),
+            }
+        }
+        fs::remove_file(&path).with_context(|| format!("unpin {}", path.display()))?;
+    }
+    let modes: &[XdpMode] = match wanted.mode {
+        XdpMode::Auto => &[XdpMode::Native, XdpMode::Generic],
+        XdpMode::Native => &[XdpMode::Native],
+        XdpMode::Generic => &[XdpMode::Generic],
+    };
+    refuse_foreign(&wanted.name)?;
+    for (left, mode) in (0..modes.len()).rev().zip(modes) {
+        let how = if *mode == XdpMode::Native { Attach::Driver } else { Attach::Skb };
+        match program.attach(&wanted.name, how) {
+            Ok(link) => {
+                let link: FdLink = program.take_link(link)?.try_into()?;
+                link.pin(xdp_pin(pin_dir, *mode, &wanted.name))?;
+                return Ok(*mode);
+            }
+            Err(error) if left > 0 => notes.push(format!(
+                "{} refuses native XDP ({error}): generic XDP is used, which is slower",
+                wanted.name
+            )),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    bail!("no XDP mode to try")
+}
+
+/// Never pushes a program aside that somebody else attached.
+fn refuse_foreign(name: &str) -> Result<()> {
+    let attached = interface::index(name).map(interface::xdp_attached).transpose()?.flatten();
+    if let Some(attached) = attached {
+        bail!(
+            "an XDP program that is not lb's runs there already (program id {}); \
+             `bpftool prog show id {0}` tells whose it is, `ip link set dev {name} xdp off` ends it",
+            attached.program_id
+        );
+    }
+    Ok(())
+}
+
+fn attach_deliver(
+    ebpf: &mut Ebpf,
+    pin_dir: &Path,
+    name: &str,
+    notes: &mut Vec<String>,
+) -> Result<()> {
+    let program = deliver(ebpf)?;
+    let path = pin_dir.join(format!("tcx-{name}"));
+    if path.exists() {
+        let link = FdLink::from(PinnedLink::from_pin(&path)?);
+        if let Ok(link) = program.attach_to_link(link.try_into()?) {
+            drop(program.take_link(link)?);
+            return Ok(());
+        }
+        fs::remove_file(&path).with_context(|| format!("unpin {}", path.display()))?;
+    }
+    let options = TcAttachOptions::TcxOrder(LinkOrder::first());
+    match program.attach_with_options(name, TcAttachType::Ingress, options) {
+        Ok(link) => {
+            let link: FdLink = program.take_link(link)?.try_into()?;
+            link.pin(&path)?;
+        }
+        Err(error) => notes.push(format!(
+            "{name} takes no program at its ingress hook ({error}; kernel 6.6 has it): packets to \
+             neighbours that are not resolved yet are lost"
+        )),
+    }
+    Ok(())
+}
+
+fn xdp_pin(pin_dir: &Path, mode: XdpMode, interface: &str) -> PathBuf {
+    let mode = if mode == XdpMode::Native { "native" } else { "generic" };
+    pin_dir.join(format!("xdp-{mode}-{interface}"))
+}
+
+fn is_xdp(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("xdp-"))
+}
+
+/// Every pinned link and its interface's name.
+fn pins(pin_dir: &Path) -> Result<Vec<(PathBuf, String)>> {
+    let mut pins = Vec::new();
+    for entry in fs::read_dir(pin_dir).with_context(|| format!("list {}", pin_dir.display()))? {
+        let path = entry?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let interface = ["xdp-native-", "xdp-generic-", "tcx-"]
+            .iter()
+            .find_map(|prefix| name.strip_prefix(prefix));
+        if let Some(interface) = interface {
+            pins.push((path.clone(), interface.to_owned()));
+        }
+    }
+    Ok(pins)
+}

@@ -1,0 +1,90 @@
+//! The kernel program as an object: embedded, given its constants, loaded.
+
+use std::path::Path;
+
+use anyhow::{Context as _, Result, anyhow};
+use aya::programs::{ProgramError, SchedClassifier, Xdp};
+use aya::{Ebpf, EbpfLoader, include_bytes_aligned};
+use lb_common::hash;
+
+/// The object file, built by this crate's build script.
+pub static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/lb.bpf.o"));
+
+/// The program for every frame.
+pub const XDP: &str = "lb";
+/// The program for frames that XDP could not send.
+pub const DELIVER: &str = "lb_deliver";
+
+/// Every map that outlives the daemon.
+pub const MAPS: &[&str] = &[
+    "SERVICES", "ENDPOINTS", "SLOTS", "FLOWS4", "FLOWS6", "EGRESS", "COUNTERS", "REASONS",
+    "BACKENDS", "LAYOUT",
+];
+
+/// What the program is loaded with. Kept in the pinned maps, because flows depend on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Constants {
+    /// Key of the hashes.
+    pub seed: u64,
+    /// Buckets of the flow table of each family: a power of two.
+    pub buckets: u32,
+    /// First and last node port.
+    pub ports: (u16, u16),
+}
+
+/// Loads the programs; maps that are pinned in `pin_dir` are used, others made and pinned there.
+///
+/// # Errors
+/// If the kernel refuses a map or program; with the verifier's words if it was the verifier.
+pub fn load(pin_dir: &Path, constants: &Constants, log_packets: bool) -> Result<Ebpf> {
+    let keys = hash::keys(constants.seed);
+    let mask = constants.buckets - 1;
+    let (first, last) = constants.ports;
+    let count = last - first + 1;
+    // aya_log_common::Level: 0 is off, 4 is debug.
+    let log_level: u8 = if log_packets { 4 } else { 0 };
+    let mut loader = EbpfLoader::new();
+    for map in MAPS {
+        loader.map_pin_path(map, pin_dir.join(map));
+    }
+    let mut ebpf = loader
+        .map_max_entries("FLOWS4", constants.buckets)
+        .map_max_entries("FLOWS6", constants.buckets)
+        .override_global("HASH_KEYS", &keys[..], true)
+        .override_global("FLOW_MASK", &mask, true)
+        .override_global("FIRST_NODE_PORT", &first, true)
+        .override_global("NODE_PORT_COUNT", &count, true)
+        .override_global(aya_log::LEVEL, &log_level, true)
+        .load(OBJECT)
+        .context("load the kernel program's maps")?;
+    xdp(&mut ebpf)?.load().map_err(|error| refused(XDP, &error))?;
+    deliver(&mut ebpf)?.load().map_err(|error| refused(DELIVER, &error))?;
+    Ok(ebpf)
+}
+
+/// The XDP program.
+///
+/// # Errors
+/// If the object has none.
+pub fn xdp(ebpf: &mut Ebpf) -> Result<&mut Xdp> {
+    let program = ebpf.program_mut(XDP).context("the object has no program `lb`")?;
+    Ok(program.try_into()?)
+}
+
+/// The program at the kernel's ingress hook.
+///
+/// # Errors
+/// If the object has none.
+pub fn deliver(ebpf: &mut Ebpf) -> Result<&mut SchedClassifier> {
+    let program = ebpf.program_mut(DELIVER).context("the object has no program `lb_deliver`")?;
+    Ok(program.try_into()?)
+}
+
+fn refused(program: &str, error: &ProgramError) -> anyhow::Error {
+    match error {
+        ProgramError::LoadError { io_error, verifier_log } => {
+            anyhow!("the kernel refuses program {program}: {io_error}\n{verifier_log}")
+        }
+        other => anyhow!("load program {program}: {other}"),
+    }
+}

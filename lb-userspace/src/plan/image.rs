@@ -1,0 +1,148 @@
+//! What is in the maps, as values.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use lb_common::hash::{self, KEYS};
+use lb_common::limits::{PAGE_SLOTS, SERVICE_PROBES, SERVICES};
+use lb_common::record::{Endpoint, Service, TableRef};
+
+use super::pages::{Pages, Room};
+use super::{Identity, Write};
+
+/// The slots of one table.
+pub type Slots = Vec<u16>;
+
+/// A page's slots; shared, because images are copied.
+pub type Page = Arc<[u16]>;
+
+/// The content of the maps that the daemon writes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Image {
+    /// Service id → record.
+    pub services: BTreeMap<u16, Service>,
+    /// Places whose service was removed: probing goes on past them.
+    pub removed: BTreeSet<u16>,
+    /// Endpoint id → record.
+    pub endpoints: BTreeMap<u16, Endpoint>,
+    /// Backend index → name.
+    pub backends: BTreeMap<u16, String>,
+    /// Page → slots, of the tables in force.
+    pub pages: BTreeMap<u32, Page>,
+    /// Where the next table may go.
+    room: Pages,
+}
+
+impl Image {
+    /// The image after a write.
+    pub fn write(&mut self, write: &Write) {
+        match write {
+            Write::Barrier => self.room.settle(),
+            Write::Backend(index, name) => {
+                self.backends.insert(*index, name.clone());
+            }
+            Write::Endpoint(id, record) => {
+                self.endpoints.insert(*id, *record);
+            }
+            Write::Page(page, slots) => {
+                self.pages.insert(*page, slots.clone());
+                self.room.written(*page);
+            }
+            Write::AddService(id, record) => {
+                self.services.insert(*id, *record);
+                self.removed.remove(id);
+            }
+            Write::Table(id, table) => {
+                if let Some(service) = self.services.get_mut(id) {
+                    let before = std::mem::replace(&mut service.table, table.word());
+                    self.retire(before);
+                }
+            }
+            Write::Idle(id, idle) => {
+                if let Some(service) = self.services.get_mut(id) {
+                    service.idle = *idle;
+                }
+            }
+            Write::RemoveService(id) => {
+                if let Some(service) = self.services.remove(id) {
+                    self.retire(service.table);
+                }
+                self.removed.insert(*id);
+            }
+            Write::FreeEndpoint(id) => {
+                self.endpoints.remove(id);
+            }
+            Write::FreeBackend(index) => {
+                self.backends.remove(index);
+            }
+        }
+    }
+
+    /// Takes a place for a service that will be added later.
+    pub(super) fn reserve(&mut self, id: u16, record: Service) {
+        self.services.insert(id, record);
+        self.removed.remove(&id);
+    }
+
+    /// Where a service stands.
+    pub fn find_service(&self, identity: &Identity) -> Option<u16> {
+        self.services
+            .iter()
+            .find(|(_, s)| s.identity == identity.word && s.address == identity.address)
+            .map(|(&id, _)| id)
+    }
+
+    /// Where a new service may stand: the first place on its way that no service has.
+    pub fn free_place(&self, keys: &[u64; KEYS], identity: &Identity) -> Option<u16> {
+        let place = hash::place(keys, identity.address, identity.word) as u32;
+        (0..SERVICE_PROBES)
+            .map(|probe| (place.wrapping_add(probe) % SERVICES) as u16)
+            .find(|id| !self.services.contains_key(id))
+    }
+
+    /// The table in force of a service.
+    pub fn table(&self, service: u16) -> Option<Slots> {
+        let table = TableRef::from_word(self.services.get(&service)?.table);
+        let mut slots = Vec::with_capacity(table.mask as usize + 1);
+        for page in pages_of(table.word()) {
+            slots.extend_from_slice(self.pages.get(&page)?);
+        }
+        slots.truncate(table.mask as usize + 1);
+        Some(slots)
+    }
+
+    /// The endpoints that tables in force name.
+    pub fn named_endpoints(&self) -> BTreeSet<u16> {
+        let mut is_named = vec![false; usize::from(u16::MAX) + 1];
+        for service in self.services.values() {
+            for page in pages_of(service.table) {
+                for &id in self.pages.get(&page).map_or(&[][..], |page| page) {
+                    is_named[usize::from(id)] = true;
+                }
+            }
+        }
+        (1..=u16::MAX).filter(|&id| is_named[usize::from(id)]).collect()
+    }
+
+    /// A table is in force no more.
+    fn retire(&mut self, table: u64) {
+        for page in pages_of(table) {
+            self.pages.remove(&page);
+        }
+        self.room.unsettled(pages_of(table));
+    }
+
+    /// `count` pages in a row on which no table in force lies.
+    pub(super) fn room(&self, count: u32) -> Option<Room> {
+        let mut in_force = BTreeSet::new();
+        for service in self.services.values() {
+            in_force.extend(pages_of(service.table));
+        }
+        self.room.find(count, &in_force)
+    }
+}
+
+fn pages_of(table: u64) -> std::ops::Range<u32> {
+    let table = TableRef::from_word(table);
+    table.page..table.page + (table.mask + 1).div_ceil(PAGE_SLOTS)
+}

@@ -1,0 +1,249 @@
+//! Nanoseconds a packet: every program on the same packets, in turn.
+
+use std::path::Path;
+
+use anyhow::{Context as _, Result, ensure};
+use aya::programs::{ProgramFd, ProgramInfo};
+use lb_userspace::lab::{Family, Host};
+
+use super::course::Stop;
+use super::figures::Samples;
+use super::machine::pin;
+use super::rig::{Rig, Stretch, TX};
+use super::shuffle::Shuffle;
+use super::stage::{self, Balancer};
+use super::traffic::{self, Headers, Kind, headers, length};
+use super::yardstick::Yardstick;
+
+/// How much is measured.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Numbers of flows, each a power of two.
+    pub flows: Vec<u32>,
+    /// Rounds; each runs every program once.
+    pub rounds: usize,
+    /// Packets a run at least.
+    pub packets: u32,
+}
+
+/// What packets do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// From a client to the service, of a flow that is open.
+    Request,
+    /// From an endpoint back, of a flow that is open.
+    Reply,
+    /// The first packet of a flow, at most as many flows being open as the plan has.
+    First,
+}
+
+/// The programs compared: the driver alone is subtracted from the others.
+#[derive(Clone, Debug)]
+pub struct Row {
+    /// IP version.
+    pub family: Family,
+    /// What the packets do.
+    pub way: Way,
+    /// Number of flows they are of.
+    pub flows: u32,
+    /// The driver with `return XDP_TX`, not subtracted from itself.
+    pub driver: Samples,
+    /// The driver with a program that exchanges the MAC addresses.
+    pub swap: Samples,
+    /// The conventional layout.
+    pub yardstick: Samples,
+    /// The balancer.
+    pub balancer: Samples,
+}
+
+/// All of it.
+#[derive(Debug)]
+pub struct Packets {
+    /// One for each family, way and number of flows.
+    pub rows: Vec<Row>,
+    /// What the kernel says of the balancer's program.
+    pub program: ProgramInfo,
+}
+
+/// Measures on a node of its own.
+pub fn measure(objects: &Path, plan: &Plan) -> Result<Packets> {
+    let lab = stage::build()?;
+    let (node, pins) = (lab.node(), lab.pins());
+    node.run(|| {
+        pin()?;
+        Bench::load(objects, &pins, node, plan)?.measure()
+    })?
+}
+
+const DRIVER: usize = 0;
+const SWAP: usize = 1;
+const YARDSTICK: usize = 2;
+const BALANCER: usize = 3;
+
+struct Bench<'a> {
+    node: &'a Host,
+    plan: &'a Plan,
+    most: u32,
+    rig: Rig,
+    balancer: Balancer,
+    /// By the constants above.
+    programs: [ProgramFd; 4],
+    _yardstick: Yardstick,
+    /// New flows so far.
+    strangers: u64,
+}
+
+impl<'a> Bench<'a> {
+    fn load(objects: &Path, pins: &Path, node: &'a Host, plan: &'a Plan) -> Result<Self> {
+        let most = plan.flows.iter().copied().max().context("no flows")?;
+        // The requests, and the replies of each balancer.
+        let rig = Rig::load(objects, 3 * most, stage::interface()?)?;
+        let mut yardstick = Yardstick::load(objects, most, node)?;
+        let mut balancer = Balancer::load(pins, 2 * most, node)?;
+        let programs = [
+            rig.program("transmit")?,
+            rig.program("swap_macs")?,
+            yardstick.program()?,
+            balancer.program()?,
+        ];
+        Ok(Self {
+            node,
+            plan,
+            most,
+            rig,
+            balancer,
+            programs,
+            _yardstick: yardstick,
+            strangers: 0,
+        })
+    }
+
+    fn measure(mut self) -> Result<Packets> {
+        let mut rows = Vec::new();
+        for family in Family::BOTH {
+            self.open(family)
+                .with_context(|| format!("open {} flows of {family:?}", self.most))?;
+            for &flows in &self.plan.flows {
+                for way in [Way::Request, Way::Reply] {
+                    rows.push(self.row(family, way, flows)?);
+                }
+            }
+            rows.push(self.row(family, Way::First, self.most)?);
+        }
+        Ok(Packets {
+            rows,
+            program: self.balancer.info()?,
+        })
+    }
+
+    /// Opens the flows in both balancers, and lays the walk: where each flow's replies come from is
+    /// only known once it is open.
+    fn open(&mut self, family: Family) -> Result<()> {
+        let mut requests: Vec<_> = (0..self.most)
+            .map(|flow| traffic::request(family, flow))
+            .collect();
+        Shuffle::new(1).shuffle(&mut requests);
+        self.rig.lay(0, &requests)?;
+        for (place, program) in [(1, YARDSTICK), (2, BALANCER)] {
+            let mut replies = self.open_in(family, program)?;
+            Shuffle::new(2).shuffle(&mut replies);
+            self.rig.lay(place * self.most, &replies)?;
+            for (kind, start) in [(Kind::Reply, place * self.most), (Kind::Request, 0)] {
+                let stretch = Stretch {
+                    start,
+                    flows: Some(self.most),
+                };
+                self.rig.aim(&self.headers(family, kind), stretch, 0)?;
+                self.rig
+                    .run(length(family), self.most)
+                    .with_context(|| self.story())?;
+            }
+        }
+        eprintln!("  {}", self.story());
+        Ok(())
+    }
+
+    /// Sends the first packet of every flow; returns what their replies look like.
+    fn open_in(&mut self, family: Family, program: usize) -> Result<Vec<Stop>> {
+        let stretch = Stretch {
+            start: 0,
+            flows: Some(self.most),
+        };
+        self.rig.test(&self.programs[program])?;
+        self.rig.aim(&self.headers(family, Kind::Open), stretch, 0)?;
+        let mut out = vec![0; length(family)];
+        (0..self.most)
+            .map(|flow| {
+                let action = self.rig.run_once(&mut out)?;
+                ensure!(action == TX, "flow {flow}: action {action}; {}", self.story());
+                Ok(traffic::reply(family, &out))
+            })
+            .collect()
+    }
+
+    fn row(&mut self, family: Family, way: Way, flows: u32) -> Result<Row> {
+        eprintln!("  {family:?}, {way:?}, {flows} flows");
+        let mut samples: [Samples; 4] = Default::default();
+        for _ in 0..self.plan.rounds {
+            for (program, samples) in samples.iter_mut().enumerate() {
+                let took = self
+                    .once(family, way, flows, program)
+                    .with_context(|| format!("program {program}; {}", self.story()))?;
+                samples.add(took);
+            }
+        }
+        let [driver, swap, yardstick, balancer] = samples;
+        Ok(Row {
+            family,
+            way,
+            flows,
+            driver,
+            swap,
+            yardstick,
+            balancer,
+        })
+    }
+
+    /// One run, of at least one visit to each flow.
+    fn once(&mut self, family: Family, way: Way, flows: u32, program: usize) -> Result<f64> {
+        let (kind, start) = match (way, program) {
+            (Way::First, _) => (Kind::Stranger, 0),
+            (Way::Request, _) => (Kind::Request, 0),
+            (Way::Reply, YARDSTICK) => (Kind::Reply, self.most),
+            (Way::Reply, _) => (Kind::Reply, 2 * self.most),
+        };
+        let flows = (way != Way::First).then_some(flows);
+        let packets = self.plan.packets;
+        self.rig.test(&self.programs[program])?;
+        let headers = self.headers(family, kind);
+        self.rig
+            .aim(&headers, Stretch { start, flows }, self.strangers)?;
+        let packets = match flows {
+            None => {
+                // Each program gets the same strangers.
+                let packets = packets / 32;
+                if program == BALANCER {
+                    self.strangers += u64::from(packets);
+                }
+                packets
+            }
+            Some(flows) => {
+                // What the others left of the caches is not this one's business.
+                self.rig.run(length(family), flows)?;
+                packets.max(flows)
+            }
+        };
+        let took = self.rig.run(length(family), packets)?;
+        Ok(took.as_nanos() as f64)
+    }
+
+    fn headers(&self, family: Family, kind: Kind) -> Headers {
+        headers(family, kind, self.node.address(family))
+    }
+
+    fn story(&self) -> String {
+        self.balancer
+            .story()
+            .unwrap_or_else(|error| format!("{error:#}"))
+    }
+}

@@ -1,0 +1,391 @@
+//! What the kernel program should do with any frame, said the naive way: maps instead of tables,
+//! slices instead of pointers, every checksum from full sums.
+//!
+//! Shared with the balancer are only the things both must agree on by definition: which slot a flow's
+//! hash names, and which endpoint a slot names. The one thing that is the program's choice is a new
+//! flow's node port: [`Model::confirm`] reads it from the program's output, checks that it was free,
+//! and adopts it.
+
+mod life;
+mod read;
+mod turn;
+
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
+
+use anyhow::{Context as _, Result, ensure};
+use lb_common::address::{V4, V6};
+use lb_common::verdict::{Reason, Verdict};
+use lb_common::{hash, record};
+use lb_userspace::desired::{self, Protocol};
+use lb_userspace::table::{self, SlotCount, Table};
+
+use crate::packet::{Mac, TCP, UDP};
+use life::Life;
+pub use life::Idle;
+pub use read::{Read, read};
+use turn::turn;
+
+/// XDP actions.
+pub const XDP_DROP: u32 = 1;
+/// See [`XDP_DROP`].
+pub const XDP_PASS: u32 = 2;
+/// See [`XDP_DROP`].
+pub const XDP_TX: u32 = 3;
+/// See [`XDP_DROP`].
+pub const XDP_REDIRECT: u32 = 4;
+
+/// Where frames to a destination go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Route {
+    /// Out of an interface with these MAC addresses, in IP packets of at most `mtu` bytes.
+    Out {
+        /// Interface index.
+        interface: u32,
+        /// Source MAC.
+        source: Mac,
+        /// Destination MAC.
+        destination: Mac,
+        /// Bytes.
+        mtu: u32,
+    },
+    /// The kernel knows the way but not yet the neighbour.
+    Unresolved,
+    /// There is none.
+    None,
+}
+
+/// What the program should answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Prediction {
+    /// Whose counter goes up by one.
+    pub reason: Reason,
+    /// XDP action.
+    pub action: u32,
+    now: u32,
+    before: Vec<u8>,
+    sent: Option<Sent>,
+    effect: Effect,
+}
+
+/// How a frame is turned and sent on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Sent {
+    read: Read,
+    to: Turn,
+    /// Unchanged if not said.
+    source_mac: Option<Mac>,
+    destination_mac: Mac,
+}
+
+/// What a packet changes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Effect {
+    Nothing,
+    Follow(Tuple, Life),
+    Admit(Tuple, Flow),
+}
+
+/// A flow's client side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Tuple {
+    client: SocketAddr,
+    service: SocketAddr,
+    protocol: u8,
+}
+
+/// A flow's endpoint side, where it is unique.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Back {
+    endpoint: SocketAddr,
+    protocol: u8,
+    node_port: u16,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Flow {
+    endpoint: SocketAddr,
+    source: IpAddr,
+    /// Unknown while no packet of the flow was sent on.
+    node_port: Option<u16>,
+    life: Life,
+}
+
+struct Service {
+    slots: Vec<desired::Endpoint>,
+    basis: u64,
+    idle: Idle,
+}
+
+/// The model: services, flows, routes.
+pub struct Model {
+    keys: [u64; hash::KEYS],
+    seed: u64,
+    ports: RangeInclusive<u16>,
+    services: HashMap<(SocketAddr, u8), Service>,
+    flows: HashMap<Tuple, Flow>,
+    backs: HashMap<Back, Tuple>,
+    route: Box<dyn Fn(IpAddr) -> Route + Send>,
+}
+
+impl Model {
+    /// A model without services. `route` says where the kernel sends what.
+    pub fn new(
+        seed: u64,
+        ports: RangeInclusive<u16>,
+        route: impl Fn(IpAddr) -> Route + Send + 'static,
+    ) -> Self {
+        Self {
+            keys: hash::keys(seed),
+            seed,
+            ports,
+            services: HashMap::new(),
+            flows: HashMap::new(),
+            backs: HashMap::new(),
+            route: Box::new(route),
+        }
+    }
+
+    /// Follows what is wanted from now on. Flows stay.
+    ///
+    /// # Errors
+    /// If a table cannot be built.
+    pub fn apply(&mut self, services: &[desired::Service]) -> Result<()> {
+        self.services.clear();
+        for service in services {
+            let protocol = protocol_number(service.protocol);
+            let (address, port) = (service.address.ip(), service.address.port());
+            let basis = match address {
+                IpAddr::V4(v4) => {
+                    let address = V4::from_bytes(v4.octets());
+                    hash::service_basis(&self.keys, address, port, protocol)
+                }
+                IpAddr::V6(v6) => {
+                    let address = V6::from_bytes(v6.octets());
+                    hash::service_basis(&self.keys, address, port, protocol)
+                }
+            };
+            let slots = self.slots(service)?;
+            let idle = Idle::of(&service.idle);
+            self.services.insert((service.address, protocol), Service { slots, basis, idle });
+        }
+        Ok(())
+    }
+
+    fn slots(&self, service: &desired::Service) -> Result<Vec<desired::Endpoint>> {
+        let mut all = Vec::new();
+        let mut backends = Vec::new();
+        for backend in &service.backends {
+            let mut endpoints = Vec::new();
+            for endpoint in &backend.endpoints {
+                all.push(*endpoint);
+                let address = endpoint.address.to_string();
+                endpoints.push(table::Endpoint { address, id: all.len() as u16 });
+            }
+            let (name, weight) = (backend.name.clone(), backend.weight);
+            backends.push(table::Backend { name, weight, endpoints });
+        }
+        let name = format!("{} {:?}", service.address, service.protocol);
+        let slots = SlotCount::try_from(service.slots)?;
+        let table = Table::build(self.seed, name.as_bytes(), slots, &backends)?;
+        Ok(table.slots().iter().map(|&id| all[usize::from(id) - 1]).collect())
+    }
+
+    /// What the program should do with a frame that comes in at tick `now` on interface `ingress`.
+    #[must_use]
+    pub fn predict(&self, frame: &[u8], ingress: u32, now: u32) -> Prediction {
+        let mut effect = Effect::Nothing;
+        let decided = self
+            .decide(frame, now, &mut effect)
+            .and_then(|(read, to)| self.forward(read, to, ingress));
+        let (reason, action, sent) = match decided {
+            Ok((reason, action, sent)) => (reason, action, Some(sent)),
+            Err(reason) if reason.verdict() == Verdict::Drop => (reason, XDP_DROP, None),
+            Err(reason) => (reason, XDP_PASS, None),
+        };
+        Prediction { reason, action, now, before: frame.to_owned(), sent, effect }
+    }
+
+    /// Where a frame goes. What it does to its flow stands in `effect`, also if it then gets no further.
+    fn decide(
+        &self,
+        frame: &[u8],
+        now: u32,
+        effect: &mut Effect,
+    ) -> Result<(Read, Turn), Reason> {
+        let read = read(frame)?;
+        let to = match self.services.get(&(read.destination, read.protocol)) {
+            Some(service) => self.to_endpoint(&read, service, now, effect)?,
+            None => self.to_client(&read, now, effect)?,
+        };
+        Ok((read, to))
+    }
+
+    fn to_endpoint(
+        &self,
+        read: &Read,
+        service: &Service,
+        now: u32,
+        effect: &mut Effect,
+    ) -> Result<Turn, Reason> {
+        if read.hops <= 1 {
+            return Err(Reason::Expiring);
+        }
+        let tuple =
+            Tuple { client: read.source, service: read.destination, protocol: read.protocol };
+        let known = self.flows.get(&tuple).filter(|flow| flow.life.is_live(now));
+        let flow = match known {
+            Some(flow) if !(read.opens() && flow.life.is_ending()) => {
+                *effect = Effect::Follow(tuple, flow.life.after_client(read, &service.idle, now));
+                *flow
+            }
+            _ if read.protocol == TCP && !read.opens() => return Err(Reason::NoFlow),
+            _ => {
+                let endpoint = service.slot(&self.keys, read.source)?;
+                let flow = Flow {
+                    endpoint: endpoint.address,
+                    source: endpoint.source,
+                    node_port: None,
+                    life: Life::new(read.protocol == UDP, &service.idle, now),
+                };
+                *effect = Effect::Admit(tuple, flow);
+                flow
+            }
+        };
+        // A new flow's port is not known yet.
+        Ok((SocketAddr::new(flow.source, flow.node_port.unwrap_or(0)), flow.endpoint))
+    }
+
+    fn to_client(&self, read: &Read, now: u32, effect: &mut Effect) -> Result<Turn, Reason> {
+        let node_port = read.destination.port();
+        let back = Back { endpoint: read.source, protocol: read.protocol, node_port };
+        let tuple = *self.backs.get(&back).ok_or(Reason::NotForService)?;
+        let flow = &self.flows[&tuple];
+        if !flow.life.is_live(now) || flow.source != read.destination.ip() {
+            return Err(Reason::NotForService);
+        }
+        let idle = &self.services.get(&(tuple.service, tuple.protocol)).ok_or(Reason::Inconsistent)?.idle;
+        *effect = Effect::Follow(tuple, flow.life.after_endpoint(read, idle, now));
+        if read.hops <= 1 {
+            return Err(Reason::Expiring);
+        }
+        Ok((tuple.service, tuple.client))
+    }
+
+    fn forward(&self, read: Read, to: Turn, ingress: u32) -> Result<(Reason, u32, Sent), Reason> {
+        match (self.route)(to.1.ip()) {
+            Route::None => Err(Reason::NoRoute),
+            Route::Unresolved => {
+                let destination_mac = record::HAND_OVER_MAC;
+                let sent = Sent { read, to, source_mac: None, destination_mac };
+                Ok((Reason::HandedOver, XDP_PASS, sent))
+            }
+            Route::Out { mtu, .. } if u32::from(read.length) > mtu => Err(Reason::TooBig),
+            Route::Out { interface, source, destination, .. } => {
+                let (reason, action) = if interface == ingress {
+                    (Reason::Transmitted, XDP_TX)
+                } else {
+                    (Reason::Redirected, XDP_REDIRECT)
+                };
+                let sent =
+                    Sent { read, to, source_mac: Some(source), destination_mac: destination };
+                Ok((reason, action, sent))
+            }
+        }
+    }
+
+    /// Compares a prediction with what the program made of the frame, and lets it come true.
+    ///
+    /// # Errors
+    /// What differs.
+    pub fn confirm(&mut self, prediction: &Prediction, action: u32, frame: &[u8]) -> Result<()> {
+        ensure!(action == prediction.action, "action {action}, expected {}", prediction.action);
+        let mut prediction = prediction.clone();
+        if let (Effect::Admit(_, flow), Some(sent)) =
+            (&mut prediction.effect, &mut prediction.sent)
+        {
+            let node_port = read(frame).map_or(0, |read| read.source.port());
+            flow.node_port = Some(node_port);
+            sent.to.0.set_port(node_port);
+        }
+        ensure!(frame == prediction.frame(), "the frame differs");
+        match prediction.effect {
+            Effect::Nothing => {}
+            Effect::Follow(tuple, life) => {
+                self.flows.get_mut(&tuple).context("a flow that was predicted")?.life = life;
+            }
+            Effect::Admit(tuple, flow) => self.admit(tuple, flow, prediction.now)?,
+        }
+        Ok(())
+    }
+
+    fn admit(&mut self, tuple: Tuple, flow: Flow, now: u32) -> Result<()> {
+        if let Some(earlier) = self.flows.insert(tuple, flow)
+            && let Some(back) = earlier.back(tuple.protocol)
+            && self.backs.get(&back) == Some(&tuple)
+        {
+            self.backs.remove(&back);
+        }
+        let Some(back) = flow.back(tuple.protocol) else { return Ok(()) };
+        ensure!(self.ports.contains(&back.node_port), "node port {} given", back.node_port);
+        if let Some(other) = self.backs.insert(back, tuple) {
+            let is_live = self.flows[&other].life.is_live(now);
+            ensure!(!is_live, "node port {} is that of {other:?}", back.node_port);
+        }
+        Ok(())
+    }
+
+    /// Flows the model has known, dead ones included.
+    #[must_use]
+    pub fn flows(&self) -> usize {
+        self.flows.len()
+    }
+}
+
+/// Source and destination a packet gets.
+type Turn = (SocketAddr, SocketAddr);
+
+impl Prediction {
+    /// The frame afterwards; of a new flow with 0 for its node port.
+    #[must_use]
+    pub fn frame(&self) -> Vec<u8> {
+        let Some(sent) = &self.sent else { return self.before.clone() };
+        let mut frame = turn(&self.before, &sent.read, sent.to);
+        frame[..6].copy_from_slice(&sent.destination_mac);
+        if let Some(source) = sent.source_mac {
+            frame[6..12].copy_from_slice(&source);
+        }
+        frame
+    }
+}
+
+impl Service {
+    fn slot(
+        &self,
+        keys: &[u64; hash::KEYS],
+        client: SocketAddr,
+    ) -> Result<desired::Endpoint, Reason> {
+        let port = client.port();
+        let hash = match client.ip() {
+            IpAddr::V4(v4) => hash::flow(keys, self.basis, V4::from_bytes(v4.octets()), port),
+            IpAddr::V6(v6) => hash::flow(keys, self.basis, V6::from_bytes(v6.octets()), port),
+        };
+        let slot = hash::slot(hash, self.slots.len() as u32 - 1);
+        self.slots.get(slot as usize).copied().ok_or(Reason::EmptySlot)
+    }
+}
+
+impl Flow {
+    fn back(&self, protocol: u8) -> Option<Back> {
+        let node_port = self.node_port?;
+        Some(Back { endpoint: self.endpoint, protocol, node_port })
+    }
+}
+
+fn protocol_number(protocol: Protocol) -> u8 {
+    match protocol {
+        Protocol::Tcp => TCP,
+        Protocol::Udp => UDP,
+    }
+}

@@ -1,0 +1,277 @@
+//! A node in a namespace of its own, with the loaded program and neighbours that never change.
+//!
+//! ```text
+//!  clients ── gateway 10.64.0.2 ─┐
+//!                                ├ client   node   one ── 10.64.1.2, 10.64.1.3
+//!  beside  ────────── 10.64.0.50 ┘                 two ── 10.64.2.2, 10.64.2.3
+//! ```
+//! Frames are given to the program by BPF_PROG_TEST_RUN; nothing is ever sent. IPv6 addresses have the
+//! same last byte.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::panic::resume_unwind;
+use std::thread;
+
+use anyhow::{Context as _, Result, ensure};
+use lb_common::verdict::Reason;
+use lb_userspace::dataplane::{
+    Dataplane, EndpointReport, FlowReport, Interface, Options, Run, XdpMode, interface_index,
+};
+use lb_userspace::desired::{Desired, Service};
+use lb_userspace::lab::{Lab, Topology};
+
+use crate::model::Route;
+use crate::packet::Mac;
+
+/// Key of the hashes.
+pub const SEED: u64 = 42;
+
+/// Interface index and MAC address of the node on one of its segments.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Port {
+    /// Interface index.
+    pub index: u32,
+    /// MAC address of the node's end.
+    pub mac: Mac,
+}
+
+/// How the program is loaded, where tests differ.
+#[derive(Clone, Copy, Debug)]
+pub struct Load {
+    /// Room in the flow table.
+    pub flows: u32,
+    /// First and last node port.
+    pub ports: (u16, u16),
+}
+
+impl Default for Load {
+    fn default() -> Self {
+        Self { flows: 1 << 16, ports: (10_240, 29_999) }
+    }
+}
+
+/// The node.
+pub struct Node {
+    dataplane: Option<Dataplane>,
+    /// The side of the clients.
+    pub client: Port,
+    /// The side of endpoints `10.64.1.x`.
+    pub one: Port,
+    /// The side of endpoints `10.64.2.x`.
+    pub two: Port,
+    clients: u16,
+    lab: Lab,
+}
+
+/// An address of segment `segment`: 10.64.segment.host.
+#[must_use]
+pub fn v4(segment: u8, host: u8) -> IpAddr {
+    Ipv4Addr::new(10, 64, segment, host).into()
+}
+
+/// An address of segment `segment`: fd64:0:0:segment::host.
+#[must_use]
+pub fn v6(segment: u8, host: u8) -> IpAddr {
+    Ipv6Addr::new(0xfd64, 0, 0, segment.into(), 0, 0, 0, host.into()).into()
+}
+
+/// Segment and host of every neighbour that is known.
+const NEIGHBOURS: [(u8, u8); 6] = [(0, 2), (0, 50), (1, 2), (1, 3), (2, 2), (2, 3)];
+/// Networks of clients behind the gateway.
+const CLIENTS_V4: &str = "198.18.0.0/15";
+const CLIENTS_V6: &str = "2001:db8::/32";
+const SEGMENTS: [&str; 3] = ["client", "one", "two"];
+
+/// MAC address of a neighbour.
+#[must_use]
+pub const fn mac_of(segment: u8, host: u8) -> Mac {
+    [0x02, 0, 0, 0xee, segment, host]
+}
+
+const fn node_mac(segment: u8) -> Mac {
+    [0x02, 0, 0, 0xaa, segment, 1]
+}
+
+impl Node {
+    /// Builds the node and loads the program.
+    ///
+    /// # Errors
+    /// If there is no root, or the kernel refuses something.
+    pub fn new(load: Load) -> Result<Self> {
+        let lab = Topology::two_nets().build()?;
+        let index = |segment: u8| -> Result<Port> {
+            let name = SEGMENTS[usize::from(segment)];
+            let mac = node_mac(segment);
+            lab.node().ip(&["link", "set", "dev", name, "address", &text(mac)])?;
+            let index = lab.node().run(|| interface_index(name))?.context("no such interface")?;
+            Ok(Port { index, mac })
+        };
+        let (client, one, two) = (index(0)?, index(1)?, index(2)?);
+        settle(&lab)?;
+        let options = Options {
+            pin_dir: lab.pins(),
+            interfaces: SEGMENTS
+                .map(|name| Interface { name: name.to_owned(), mode: XdpMode::Native })
+                .to_vec(),
+            flows: load.flows,
+            ports: load.ports,
+            log_packets: false,
+        };
+        let (dataplane, _) = lab.node().run(|| Dataplane::open(&options, SEED))??;
+        Ok(Self { dataplane: Some(dataplane), client, one, two, clients: 0, lab })
+    }
+
+    /// Runs `work` with the node, in its network namespace. A panic goes on in the caller.
+    ///
+    /// # Errors
+    /// If the namespace cannot be entered.
+    pub fn within<R: Send>(&mut self, work: impl FnOnce(&mut Self) -> R + Send) -> Result<R> {
+        let namespace = self.lab.node().namespace().to_owned();
+        thread::scope(|scope| {
+            scope
+                .spawn(move || {
+                    enter(&namespace)?;
+                    Ok(work(self))
+                })
+                .join()
+                .unwrap_or_else(|panic| resume_unwind(panic))
+        })
+    }
+
+    /// Makes the program follow these services. Only within.
+    ///
+    /// # Errors
+    /// If it cannot.
+    pub fn follow(&mut self, services: &[Service]) -> Result<()> {
+        let desired = Desired { seed: SEED, services: services.to_vec() };
+        self.dataplane_mut()?.apply(&desired).map(|_| ())
+    }
+
+    /// Gives the program a frame from an interface. Only within.
+    ///
+    /// # Errors
+    /// If the kernel refuses the frame.
+    pub fn run(&mut self, frame: &[u8], from: Port) -> Result<Run> {
+        self.dataplane_mut()?.run(frame, from.index)
+    }
+
+    /// How often each reason was met, in the order of [`Reason::ALL`].
+    ///
+    /// # Errors
+    /// If they cannot be read.
+    pub fn reasons(&self) -> Result<Vec<u64>> {
+        let counts = self.dataplane()?.reasons()?;
+        ensure!(counts.len() == Reason::ALL.len(), "{} reasons", counts.len());
+        Ok(counts.iter().map(|count| count.packets).collect())
+    }
+
+    /// What is known of an endpoint.
+    ///
+    /// # Errors
+    /// If it is unknown.
+    pub fn endpoint(&self, address: SocketAddr, service: &str) -> Result<EndpointReport> {
+        let reports = self.dataplane()?.endpoints()?;
+        reports
+            .into_iter()
+            .find(|report| report.address == address && report.service == service)
+            .with_context(|| format!("no endpoint {address} of {service}"))
+    }
+
+    /// The live flow of a client.
+    ///
+    /// # Errors
+    /// If flows cannot be read.
+    pub fn flow(&self, client: SocketAddr) -> Result<Option<FlowReport>> {
+        Ok(self.dataplane()?.flows(1, &|flow| flow.client == client)?.pop())
+    }
+
+    /// A client nobody was before, behind the gateway.
+    pub fn fresh_client(&mut self) -> (IpAddr, IpAddr) {
+        self.clients += 1;
+        client(self.clients)
+    }
+
+    /// Where the node's kernel sends what.
+    #[must_use]
+    pub fn routes(&self) -> impl Fn(IpAddr) -> Route + Send + 'static {
+        let ports = [self.client, self.one, self.two];
+        move |destination| route(ports, destination)
+    }
+
+    fn dataplane(&self) -> Result<&Dataplane> {
+        self.dataplane.as_ref().context("no program is loaded")
+    }
+
+    fn dataplane_mut(&mut self) -> Result<&mut Dataplane> {
+        self.dataplane.as_mut().context("no program is loaded")
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        // While the lab's bpffs is still mounted.
+        if let Some(Err(error)) = self.dataplane.take().map(Dataplane::detach) {
+            eprintln!("take the program out: {error:#}");
+        }
+    }
+}
+
+/// The addresses of the `number`-th client behind the gateway.
+#[must_use]
+pub fn client(number: u16) -> (IpAddr, IpAddr) {
+    let [high, low] = number.to_be_bytes();
+    let v6 = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, number, 1);
+    (Ipv4Addr::new(198, 18, high, low).into(), v6.into())
+}
+
+fn route(ports: [Port; 3], destination: IpAddr) -> Route {
+    let (segment, host) = match destination {
+        IpAddr::V4(v4) => match v4.octets() {
+            [198, 18 | 19, _, _] => (0, 2),
+            // The node itself and the segment's broadcast addresses are no way out.
+            [10, 64, 0..=2, 0 | 1 | 255] => return Route::None,
+            [10, 64, segment @ 0..=2, host] => (segment, host),
+            _ => return Route::None,
+        },
+        IpAddr::V6(v6) => match v6.segments() {
+            [0x2001, 0xdb8, ..] => (0, 2),
+            // The segment's router anycast address is the node too.
+            [0xfd64, 0, 0, 0..=2, 0, 0, 0, 0 | 1] => return Route::None,
+            [0xfd64, 0, 0, segment @ 0..=2, 0, 0, 0, host @ 0..=255] => {
+                (segment as u8, host as u8)
+            }
+            [0xfd64, 0, 0, 0..=2, ..] => return Route::Unresolved,
+            _ => return Route::None,
+        },
+    };
+    if !NEIGHBOURS.contains(&(segment, host)) {
+        return Route::Unresolved;
+    }
+    let Port { index, mac } = ports[usize::from(segment)];
+    Route::Out { interface: index, source: mac, destination: mac_of(segment, host), mtu: 1500 }
+}
+
+/// Neighbours and routes that never change.
+fn settle(lab: &Lab) -> Result<()> {
+    for (segment, host) in NEIGHBOURS {
+        for address in [v4(segment, host), v6(segment, host)] {
+            let (address, mac) = (address.to_string(), text(mac_of(segment, host)));
+            let dev = SEGMENTS[usize::from(segment)];
+            let words = ["replace", &address, "lladdr", &mac, "dev", dev, "nud", "permanent"];
+            lab.node().ip(&[&["neigh"], &words[..]].concat())?;
+        }
+    }
+    lab.node().ip(&["route", "add", CLIENTS_V4, "via", &v4(0, 2).to_string()])?;
+    lab.node().ip(&["-6", "route", "add", CLIENTS_V6, "via", &v6(0, 2).to_string()])
+}
+
+fn text(mac: Mac) -> String {
+    mac.map(|byte| format!("{byte:02x}")).join(":")
+}
+
+fn enter(namespace: &str) -> Result<()> {
+    use nix::sched::{CloneFlags, setns};
+    let path = format!("/run/netns/{namespace}");
+    let file = std::fs::File::open(&path).with_context(|| format!("open {path}"))?;
+    setns(file, CloneFlags::CLONE_NEWNET).with_context(|| format!("enter {path}"))
+}

@@ -1,0 +1,43 @@
+//! The whole system as its users have it: namespaces, real sockets, the real `lbd` and `lbctl`.
+//!
+//! | module | what stands or falls |
+//! |---|---|
+//! | [`shares`] | new flows follow the weights |
+//! | [`sticky`] | flows stay where they are, also ten thousand of them |
+//! | [`life`] | `lbd` killed, stopped, started twice, told to read its file again, detached |
+//! | [`paths`] | neighbours from cold, large transfers, generic mode, what is not ours |
+//! | [`socket`] | the API without our client |
+//! | [`commands`] | `lbctl` and `lbd` as typed: answers, mistakes, exit codes |
+//! | [`demonstration`] | `lbctl demo` |
+//! | [`readme`] | what the README says to type |
+
+mod commands;
+mod demonstration;
+mod life;
+mod paths;
+mod readme;
+mod scene;
+mod shares;
+mod socket;
+mod sticky;
+mod trial;
+
+use libtest_mimic::Trial;
+
+/// Every trial of the system. They need root; the program's `main` must begin with
+/// [`lb_userspace::lab::serve_if_asked`].
+pub fn trials() -> Vec<Trial> {
+    [
+        shares::trials(),
+        sticky::trials(),
+        life::trials(),
+        paths::trials(),
+        socket::trials(),
+        commands::trials(),
+        demonstration::trials(),
+        readme::trials(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}

@@ -1,0 +1,152 @@
+//! Flows stay where they are.
+
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use lb_userspace::api::SetWeights;
+use lb_userspace::client::Client;
+use lb_userspace::lab::{Configuration, Topology, Transport};
+use libtest_mimic::Trial;
+
+use super::scene::{ECHO, PORT, SERVICES, Scene, Service, require_unbroken};
+use super::trial::{in_both, trial_alone};
+
+pub(super) fn trials() -> Vec<Trial> {
+    let mut trials = in_both(
+        "no flow breaks or moves through a hundred changes of weights with data flowing",
+        a_hundred_changes,
+    );
+    trials.extend(in_both(
+        "a drained backend gets no new flow and keeps its old ones",
+        drain,
+    ));
+    trials.push(trial_alone(
+        "ten thousand live connections stay through changes of weights",
+        ten_thousand,
+    ));
+    trials
+}
+
+fn a_hundred_changes(topology: &Topology) -> Result<()> {
+    let scene = Scene::build(topology)?;
+    for service in SERVICES {
+        scene.set_weight(service, &["new=50"])?;
+    }
+    let held = scene.hold_all(40, Duration::from_millis(40))?;
+    let mut changes = Changes::of(&scene)?;
+    let start = Instant::now();
+    for number in 0..100 {
+        let old = [100, 0, 37, 99, 1][number % 5];
+        for service in SERVICES {
+            changes.set(service, &[format!("old={old}%")])?;
+        }
+        // New flows meanwhile: they take table entries and node ports beside the held ones.
+        if number % 10 == 0 {
+            let counts = scene.ask(SERVICES[number / 10 % 4], 50)?;
+            ensure!(counts.failed() == 0, "{counts}");
+        }
+    }
+    // A second at least, so that every conversation has talked through some of the changes.
+    sleep(Duration::from_secs(1).saturating_sub(start.elapsed()));
+    for held in held {
+        let outcome = require_unbroken(held, 40)?;
+        ensure!(outcome.held.echoed > 10 * 40, "{outcome:?}");
+        ensure!(outcome.by_name.len() == 2, "all on one side: {outcome:?}");
+    }
+    changes.tell("400 changes of weights");
+    Ok(())
+}
+
+fn drain(topology: &Topology) -> Result<()> {
+    let scene = Scene::build(topology)?;
+    for service in SERVICES {
+        let held = scene.hold(service, 50, Duration::from_millis(20))?;
+        let answer = scene.set_weight(service, &["old=0"])?;
+        ensure!(
+            answer["service"]["backends"][0]["live_flows"] == 50,
+            "{answer}"
+        );
+        scene.ask_for_share(service, 300, 1.0)?;
+        let before = held.held().echoed;
+        sleep(Duration::from_millis(500));
+        ensure!(held.held().echoed >= before + 50, "{:?}", held.held());
+        let outcome = require_unbroken(held, 50)?;
+        ensure!(outcome.by_name.get("one") == Some(&50), "{outcome:?}");
+    }
+    Ok(())
+}
+
+fn ten_thousand() -> Result<()> {
+    const COUNT: usize = 10_000;
+    let mut scene = Scene::without_lbd(&Topology::two_nets())?;
+    let (one, two) = (scene.lab().endpoint("one")?, scene.lab().endpoint("two")?);
+    let configuration = Configuration::on(&scene.lab().node().interfaces())
+        .service(ECHO.name, Transport::Tcp, ECHO.address())
+        .backend("old", 1, &[ECHO.at(one)])
+        .backend("new", 1, &[ECHO.at(two)]);
+    scene.serve(Vec::new());
+    let servers = scene
+        .lab()
+        .endpoints()
+        .iter()
+        .map(|host| host.tcp_echo_apart(host.name(), PORT))
+        .collect::<Result<_>>()?;
+    scene.serve(servers);
+    scene.start(&configuration)?;
+    let start = Instant::now();
+    let held = scene.hold(ECHO, COUNT, Duration::from_secs(1))?;
+    eprintln!("{COUNT} connections open after {:.1?}", start.elapsed());
+    let mut changes = Changes::of(&scene)?;
+    for number in 0..30 {
+        let old = [100, 0, 50, 90, 10][number % 5];
+        changes.set(ECHO, &[format!("old={old}%")])?;
+        sleep(Duration::from_millis(100));
+    }
+    let status = scene.json(&["status"])?;
+    let live = status["live"]["open"].as_u64().context("open flows")?;
+    ensure!(live >= COUNT as u64, "{}", status["live"]);
+    let outcome = require_unbroken(held, COUNT)?;
+    ensure!(outcome.held.echoed >= 2 * COUNT, "{outcome:?}");
+    changes.tell("30 changes of weights with 10 000 live connections");
+    Ok(())
+}
+
+/// Changes of weights, quicker than by a process each, and how soon they were in effect.
+struct Changes {
+    client: Client,
+    runtime: tokio::runtime::Runtime,
+    effects: Vec<f64>,
+}
+
+impl Changes {
+    fn of(scene: &Scene) -> Result<Self> {
+        Ok(Self {
+            client: Client::new(&scene.lab().socket()),
+            runtime: tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()?,
+            effects: Vec::new(),
+        })
+    }
+
+    fn set(&mut self, service: Service, changes: &[String]) -> Result<()> {
+        let asked = SetWeights {
+            service: Some(service.name.to_owned()),
+            changes: changes.to_vec(),
+            dry_run: false,
+        };
+        let answer = self.runtime.block_on(self.client.set_weights(&asked))?;
+        self.effects.extend(answer.effect_ms);
+        Ok(())
+    }
+
+    /// Prints the times: for people, no verdict.
+    fn tell(mut self, what: &str) {
+        self.effects.sort_by(f64::total_cmp);
+        if let [first, .., last] = self.effects[..] {
+            let median = self.effects[self.effects.len() / 2];
+            eprintln!("{what}: in effect after {first:.1} / {median:.1} / {last:.1} ms (least, median, most)");
+        }
+    }
+}
