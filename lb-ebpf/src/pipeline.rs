@@ -27,7 +27,9 @@ pub fn run(ctx: XdpContext) -> u32 {
         Err(reason) => (reason, xdp_action::XDP_PASS),
     };
     count::reason(reason);
-    debug!(&frame.ctx, "reason {} action {}", reason as u32, action);
+    if reason.verdict() != Verdict::Forward {
+        debug!(&frame.ctx, "not forwarded: reason {}, action {}", reason as u32, action);
+    }
     action
 }
 

@@ -11,7 +11,7 @@
 //! address = "10.99.0.1:9000"       # IPv6 as "[fd99::1]:9000"
 //! protocol = "tcp"                 # or "udp"
 //! slots = 65536                    # optional: a power of two, 256 to 65536
-//! idle = { opening = "30s", open = "1h", closing = "10s", udp = "30s" }   # optional, each one too
+//! idle = { opening = "30s", open = "1h", closing = "60s", udp = "30s" }   # optional, each one too
 //!
 //! [[service.backend]]
 //! name = "old"

@@ -73,7 +73,7 @@ pub struct Idle {
     pub opening: Duration,
     /// TCP, established. Default 1 h.
     pub open: Duration,
-    /// TCP, after the first FIN. Default 10 s.
+    /// TCP, one side has finished. Default 60 s: the other may still be sending.
     pub closing: Duration,
     /// UDP. Default 30 s.
     pub udp: Duration,
@@ -84,7 +84,7 @@ impl Default for Idle {
         Self {
             opening: Duration::from_secs(30),
             open: Duration::from_secs(3600),
-            closing: Duration::from_secs(10),
+            closing: Duration::from_secs(60),
             udp: Duration::from_secs(30),
         }
     }

@@ -90,6 +90,7 @@ impl Plan {
             plan: Self::default(),
             known: HashMap::new(),
             next_id: 1,
+            taken: BTreeSet::new(),
         };
         planner.free(desired, on_flows);
         planner.known = planner.image.endpoints.iter().map(|(&id, &record)| (record, id)).collect();
@@ -117,6 +118,8 @@ struct Planner {
     known: HashMap<Endpoint, u16>,
     /// No id below is free.
     next_id: u16,
+    /// Pages of tables that this plan puts in force later.
+    taken: BTreeSet<u32>,
 }
 
 impl Planner {
@@ -275,7 +278,7 @@ impl Planner {
     /// Writes a table where no table in force lies.
     fn pages(&mut self, slots: &[u16]) -> Result<TableRef> {
         let count = slots.len().div_ceil(limits::PAGE_SLOTS as usize) as u32;
-        let Some(room) = self.image.room(count) else {
+        let Some(room) = self.image.room(count, &self.taken) else {
             bail!("no room for another table in the slot map; use fewer slots for some services")
         };
         if room.needs_barrier {
@@ -283,6 +286,7 @@ impl Planner {
         }
         for (page, slots) in (room.first..).zip(slots.chunks(limits::PAGE_SLOTS as usize)) {
             self.write(Write::Page(page, slots.into()));
+            self.taken.insert(page);
         }
         Ok(TableRef { page: room.first, mask: slots.len() as u32 - 1 })
     }

@@ -99,14 +99,6 @@ pub fn links() -> Result<HashMap<u32, Link>> {
     ask_links(None).context("list the network interfaces")
 }
 
-/// What made the interface: see [`Link::kind`].
-///
-/// # Errors
-/// If there is none of that index.
-pub fn kind(index: u32) -> Result<Option<String>> {
-    Ok(link(index)?.kind)
-}
-
 /// The XDP program on the interface.
 ///
 /// # Errors
@@ -115,22 +107,9 @@ pub fn xdp_attached(index: u32) -> Result<Option<Attached>> {
     Ok(link(index)?.attached)
 }
 
-/// What the driver can do with XDP: [`BASIC`], [`NDO_XMIT`] and others. `None` if the kernel does not
-/// tell (before 6.3). Ask once programs are attached: many drivers can more from then on.
-///
-/// # Errors
-/// If there is no interface of that index.
-pub fn xdp_features(index: u32) -> Result<Option<u64>> {
-    let Some(netdev) = Netdev::connect()? else {
-        return Ok(None);
-    };
-    let features = netdev.features(index);
-    Ok(Some(features.with_context(|| {
-        format!("ask for the XDP features of interface {index}")
-    })?))
-}
-
-/// [`xdp_features`] of every interface by its index.
+/// What each driver can do with XDP, by interface index: [`BASIC`], [`NDO_XMIT`] and others. `None` if
+/// the kernel does not tell (before 6.3). Ask once programs are attached: many drivers can more from
+/// then on.
 ///
 /// # Errors
 /// If the kernel refuses to tell.
@@ -153,7 +132,7 @@ pub fn xdp_features_of_all() -> Result<Option<HashMap<u32, u64>>> {
     Ok(Some(listed))
 }
 
-/// How frames can leave by an interface, in bits of [`egress`]. `features` as [`xdp_features`] tells,
+/// How frames can leave by an interface, in bits of [`egress`]. `features` as [`xdp_features_of_all`] tells,
 /// `runs_generic` if our program runs there in generic mode.
 ///
 /// A bit is claimed only where frames are known to arrive: what XDP cannot send the kernel can, but
@@ -382,18 +361,8 @@ mod tests {
     fn the_loopback_interface_is_listed_and_has_no_maker() {
         let loopback = index("lo").unwrap();
         assert!(all().unwrap().contains(&(loopback, "lo".into())));
-        assert_eq!(kind(loopback).unwrap(), None);
+        assert_eq!(link(loopback).unwrap().kind, None);
         assert_eq!(links().unwrap()[&loopback], link(loopback).unwrap());
-    }
-
-    #[test]
-    fn the_list_of_xdp_features_says_what_each_interface_says() {
-        let loopback = index("lo").unwrap();
-        let listed = xdp_features_of_all().unwrap();
-        assert_eq!(
-            listed.map(|it| it[&loopback]),
-            xdp_features(loopback).unwrap()
-        );
     }
 
     #[test]

@@ -45,7 +45,10 @@ pub(super) fn play(screen: &Screen, stage: &Stage, promises: &mut Promises) -> R
         (held.stop()?, home)
     };
     promises.note_held(outcome.held);
-    screen.say(&format!("   $ {}   and so on", command(echo, &changes(STEPS[1]))))?;
+    screen.say(&format!(
+        "   $ {}   and so on",
+        command(echo, &changes(STEPS[1]))
+    ))?;
     let columns = [
         Column::Number("OLD/NEW"),
         Column::Number("IN EFFECT"),
@@ -94,7 +97,7 @@ fn row(
     let name = format!("{old}/{new}");
     let (start, before) = (Instant::now(), held.held());
     let changed = stage.set_weights(echo, &changes(weights))?;
-    promises.note_change(changed.command);
+    promises.note_change(changed.effect_ms());
     let counts = stage.ask(echo, NEW)?;
     let likely = promises.judge_share(&name, &counts, "two", f64::from(new) / 100.0);
     let now = watch(step, held, &name, before, start);
@@ -105,10 +108,7 @@ fn row(
     let well = likely && talked && counts.failed() == 0 && (now.broken, now.moved) == (0, 0);
     Ok(vec![
         name,
-        changed
-            .answer
-            .effect_ms
-            .map_or_else(String::new, |it| format!("{it:.1} ms")),
+        format!("{:.1} ms", changed.effect_ms()),
         format!("{:.1} ms", changed.command.as_secs_f64() * 1e3),
         counts.answered().to_string(),
         counts.of("one").to_string(),

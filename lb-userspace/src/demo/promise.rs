@@ -1,13 +1,12 @@
 //! What the demo promises, and whether it was kept.
 
 use std::fmt::Write as _;
-use std::time::Duration;
 
 use crate::lab::chance::is_likely;
 use crate::lab::{Counts, Held};
 use crate::render::Style;
 
-/// What has been seen so far.
+/// What has been seen so far. Times in milliseconds.
 #[derive(Debug, Default)]
 pub(super) struct Promises {
     asked: usize,
@@ -15,9 +14,8 @@ pub(super) struct Promises {
     shares: usize,
     wrong_shares: Vec<String>,
     held: Held,
-    changes: usize,
     silent_steps: Vec<String>,
-    slowest: Duration,
+    slowest_ms: f64,
     others: Vec<String>,
 }
 
@@ -26,7 +24,7 @@ pub(super) struct Promises {
 #[must_use]
 pub struct Verdict {
     promises: Vec<Promise>,
-    slowest: Duration,
+    slowest_ms: f64,
 }
 
 #[derive(Debug)]
@@ -57,9 +55,8 @@ impl Promises {
     }
 
     /// Takes in the time from a command to its effect.
-    pub(super) fn note_change(&mut self, effect: Duration) {
-        self.changes += 1;
-        self.slowest = self.slowest.max(effect);
+    pub(super) fn note_change(&mut self, effect_ms: f64) {
+        self.slowest_ms = self.slowest_ms.max(effect_ms);
     }
 
     /// Takes in that held connections said nothing during a step.
@@ -118,7 +115,7 @@ impl Promises {
         }));
         Verdict {
             promises,
-            slowest: self.slowest,
+            slowest_ms: self.slowest_ms,
         }
     }
 }
@@ -145,8 +142,7 @@ impl Verdict {
         let _ = write!(
             text,
             "   {:<30} {:.1} ms at most",
-            "from command to effect",
-            self.slowest.as_secs_f64() * 1e3
+            "from command to effect", self.slowest_ms
         );
         text
     }
@@ -161,6 +157,8 @@ fn list(head: String, exceptions: &[String]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     fn counts(one: usize, two: usize, failed: usize) -> Counts {

@@ -75,6 +75,13 @@ pub(super) struct Changed {
     pub(super) answer: WeightsAnswer,
 }
 
+impl Changed {
+    /// Milliseconds from the request to new flows following it.
+    pub(super) fn effect_ms(&self) -> f64 {
+        self.answer.effect_ms.unwrap_or_default()
+    }
+}
+
 /// Whether the demo can be shown here at all, told before anything is done.
 pub(super) fn check() -> Result<()> {
     ensure!(

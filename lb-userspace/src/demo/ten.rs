@@ -19,7 +19,7 @@ pub(super) fn play(screen: &Screen, stage: &Stage, promises: &mut Promises) -> R
         command(echo, &changes)
     ))?;
     let changed = stage.set_weights(echo, &changes)?;
-    promises.note_change(changed.command);
+    promises.note_change(changed.effect_ms());
     let mut all = Counts::default();
     let mut order = Vec::new();
     {

@@ -22,7 +22,11 @@ pub(super) fn play(screen: &Screen, stage: &Stage, promises: &mut Promises) -> R
         let step = screen.begin("a thousand flows, twelve times");
         for weights in WEIGHTS {
             for service in SERVICES {
-                step.tell(format!("{}   {}", command(service, &changes(weights)), service.traffic()));
+                step.tell(format!(
+                    "{}   {}",
+                    command(service, &changes(weights)),
+                    service.traffic()
+                ));
                 rows.push(row(stage, promises, weights, service)?);
             }
         }
@@ -57,7 +61,7 @@ fn row(
     service: Service,
 ) -> Result<Vec<String>> {
     let changed = stage.set_weights(service, &changes(weights))?;
-    promises.note_change(changed.command);
+    promises.note_change(changed.effect_ms());
     let counts: Counts = stage.ask(service, FLOWS)?;
     let (old, new) = weights;
     let share = f64::from(new) / f64::from(old + new);

@@ -132,9 +132,9 @@ impl Image {
         self.room.unsettled(pages_of(table));
     }
 
-    /// `count` pages in a row on which no table in force lies.
-    pub(super) fn room(&self, count: u32) -> Option<Room> {
-        let mut in_force = BTreeSet::new();
+    /// `count` pages in a row that are not `taken` and on which no table in force lies.
+    pub(super) fn room(&self, count: u32, taken: &BTreeSet<u32>) -> Option<Room> {
+        let mut in_force = taken.clone();
         for service in self.services.values() {
             in_force.extend(pages_of(service.table));
         }

@@ -50,7 +50,10 @@ fn killed_and_started(topology: &Topology) -> Result<()> {
     scene.take_balancer()?.kill()?;
     for service in SERVICES {
         let counts = scene.ask(service, 100)?;
-        ensure!(counts.failed() == 0 && counts.by_name.len() == 2, "without lbd: {counts}");
+        ensure!(
+            counts.failed() == 0 && counts.by_name.len() == 2,
+            "without lbd: {counts}"
+        );
     }
     let said = scene.lbctl(&["status"])?;
     ensure!(said.code == Some(3), "{:?} {}", said.code, said.stderr);
@@ -70,7 +73,10 @@ fn stopped_and_started() -> Result<()> {
     ensure!(!scene.lab().socket().exists(), "the socket is left");
     for service in SERVICES {
         let counts = scene.ask(service, 100)?;
-        ensure!(counts.failed() == 0 && counts.by_name.len() == 2, "without lbd: {counts}");
+        ensure!(
+            counts.failed() == 0 && counts.by_name.len() == 2,
+            "without lbd: {counts}"
+        );
     }
     scene.start_again()?;
     adopted_with_its_weights(&mut scene, held)
@@ -83,7 +89,10 @@ fn adopted_with_its_weights(scene: &mut Scene, held: Vec<LongLived>) -> Result<(
     let log = scene.balancer()?.log();
     ensure!(log.contains("adopted with its live flows"), "{log}");
     for (service, view) in SERVICES.iter().zip(array(&status["services"])?) {
-        ensure!(view["name"] == service.name && view["source"] == "runtime", "{view}");
+        ensure!(
+            view["name"] == service.name && view["source"] == "runtime",
+            "{view}"
+        );
         ensure!(view["backends"][1]["percent"] == 30.0, "{view}");
         let open = view["live"]["open"].as_u64().context("open flows")?;
         ensure!(open >= HELD as u64, "{view}");
@@ -149,13 +158,11 @@ fn xdp_on_node(scene: &Scene) -> Result<bool> {
 }
 
 fn second_lbd() -> Result<()> {
-    let mut scene = Scene::build(&Topology::two_nets())?;
+    let scene = Scene::build(&Topology::two_nets())?;
     let held = scene.hold(ECHO, HELD, INTERVAL)?;
     let lbd = program("lbd")?;
     let same = lab::lbd(scene.lab(), &lbd);
     // Another socket, the same pins.
-    let mut pins = lab::lbd(scene.lab(), &lbd);
-    pins.env("LB_SOCKET", "");
     let elsewhere = scene.lab().directory().join("other.sock");
     let mut other_socket = Command::new(&lbd);
     other_socket
@@ -257,5 +264,7 @@ fn reload_with_a_mistake() -> Result<()> {
 }
 
 fn array(value: &Value) -> Result<&Vec<Value>> {
-    value.as_array().with_context(|| format!("no list: {value}"))
+    value
+        .as_array()
+        .with_context(|| format!("no list: {value}"))
 }

@@ -39,11 +39,7 @@ pub(super) const SERVICES: [Service; 4] = [
         transport: Transport::Tcp,
         family: Family::V6,
     },
-    Service {
-        name: "echo-udp",
-        transport: Transport::Udp,
-        family: Family::V4,
-    },
+    UDP,
     Service {
         name: "echo-udp-v6",
         transport: Transport::Udp,
@@ -55,6 +51,13 @@ pub(super) const SERVICES: [Service; 4] = [
 pub(super) const ECHO: Service = Service {
     name: "echo",
     transport: Transport::Tcp,
+    family: Family::V4,
+};
+
+/// UDP over IPv4.
+pub(super) const UDP: Service = Service {
+    name: "echo-udp",
+    transport: Transport::Udp,
     family: Family::V4,
 };
 

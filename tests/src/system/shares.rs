@@ -13,8 +13,14 @@ pub(super) fn trials() -> Vec<Trial> {
         "TCP and UDP over IPv4 and IPv6 get the shares asked for",
         shares_are_as_asked,
     );
-    trials.push(trial("a thousandth of the flows is a thousandth", a_thousandth));
-    trials.push(trial("steps up and down add to what there is", steps_add_up));
+    trials.push(trial(
+        "a thousandth of the flows is a thousandth",
+        a_thousandth,
+    ));
+    trials.push(trial(
+        "steps up and down add to what there is",
+        steps_add_up,
+    ));
     trials
 }
 
@@ -24,10 +30,8 @@ fn shares_are_as_asked(topology: &Topology) -> Result<()> {
         scene.ask_for_share(service, 100, 0.0)?;
         for (old, new) in [(1, 1), (1, 3), (99, 1), (0, 1)] {
             let share = f64::from(new) / f64::from(old + new);
-            let answer = scene.set_weight(
-                service,
-                &[&format!("old={old}"), &format!("new={new}")],
-            )?;
+            let answer =
+                scene.set_weight(service, &[&format!("old={old}"), &format!("new={new}")])?;
             slots_are_exact(&answer)?;
             scene.ask_for_share(service, 500, share)?;
         }
@@ -38,7 +42,10 @@ fn shares_are_as_asked(topology: &Topology) -> Result<()> {
 /// Each backend has its asked share of the slots, to less than one slot.
 fn slots_are_exact(answer: &Value) -> Result<()> {
     let slots = answer["service"]["slots"].as_f64().context("slots")?;
-    for backend in answer["service"]["backends"].as_array().context("backends")? {
+    for backend in answer["service"]["backends"]
+        .as_array()
+        .context("backends")?
+    {
         let asked = backend["after_percent"].as_f64().context("a share")?;
         let got = backend["slots_after"].as_f64().context("slots")?;
         ensure!((got - asked / 100.0 * slots).abs() < 1.0, "{backend}");
@@ -57,7 +64,10 @@ fn steps_add_up() -> Result<()> {
     for (change, percent) in [("new=+25%", 25.0), ("new=+25%", 50.0), ("new=-40%", 10.0)] {
         let answer = scene.set_weight(ECHO, &[change])?;
         let new = &answer["service"]["backends"][1];
-        ensure!(new["after_percent"].as_f64() == Some(percent), "{change}: {new}");
+        ensure!(
+            new["after_percent"].as_f64() == Some(percent),
+            "{change}: {new}"
+        );
     }
     scene.ask_for_share(ECHO, 500, 0.1)
 }

@@ -146,7 +146,9 @@ impl Changes {
         self.effects.sort_by(f64::total_cmp);
         if let [first, .., last] = self.effects[..] {
             let median = self.effects[self.effects.len() / 2];
-            eprintln!("{what}: in effect after {first:.1} / {median:.1} / {last:.1} ms (least, median, most)");
+            eprintln!(
+                "{what}: in effect after {first:.1} / {median:.1} / {last:.1} ms (least, median, most)"
+            );
         }
     }
 }

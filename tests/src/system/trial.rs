@@ -49,10 +49,7 @@ pub(super) fn in_both(name: &str, body: fn(&Topology) -> Result<()>) -> Vec<Tria
     ]
 }
 
-fn of_system(
-    name: impl Into<String>,
-    body: impl FnOnce() -> Result<()> + Send + 'static,
-) -> Trial {
+fn of_system(name: impl Into<String>, body: impl FnOnce() -> Result<()> + Send + 'static) -> Trial {
     Trial::test(name, || {
         body().map_err(|error| Failed::from(format!("{error:#}")))
     })

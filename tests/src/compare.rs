@@ -1,0 +1,153 @@
+//! The loaded program against the reference model, on random and mutated frames.
+
+mod scene;
+mod traffic;
+
+use std::time::Instant;
+
+use anyhow::{Context as _, Result, bail};
+use lb_common::limits::TICK_SHIFT;
+use lb_common::verdict::Reason;
+use lb_tests::model::{Model, Prediction};
+use lb_tests::node::{Load, Node, Port, SEED};
+use libtest_mimic::Trial;
+use nix::time::{ClockId, clock_gettime};
+
+use crate::flags::Flags;
+use scene::Scene;
+use traffic::Traffic;
+
+/// Frames between two changes of weights.
+const CHANGE_EVERY: u64 = 1500;
+
+/// Every case.
+pub fn trials(flags: &Flags) -> Vec<Trial> {
+    let Flags { packets, seed, .. } = *flags;
+    let name = format!("the program does what the model says with {packets} frames of seed {seed}");
+    vec![
+        Trial::test(name, move || {
+            compare(packets, seed).map_err(|error| format!("seed {seed}: {error:#}").into())
+        })
+        .with_kind("model"),
+    ]
+}
+
+fn compare(packets: u64, seed: u64) -> Result<()> {
+    let mut node = Node::new(Load::default())?;
+    node.within(|node| Comparison::new(node, seed)?.run(packets))?
+}
+
+struct Comparison<'a> {
+    node: &'a mut Node,
+    model: Model,
+    scene: Scene,
+    traffic: Traffic,
+    counted: Vec<u64>,
+}
+
+impl<'a> Comparison<'a> {
+    fn new(node: &'a mut Node, seed: u64) -> Result<Self> {
+        let (first, last) = Load::default().ports;
+        let model = Model::new(SEED, first..=last, node.routes());
+        let counted = node.reasons()?;
+        let scene = Scene::new(seed);
+        let traffic = Traffic::new(seed, [node.client, node.one, node.two]);
+        Ok(Self { node, model, scene, traffic, counted })
+    }
+
+    fn run(mut self, packets: u64) -> Result<()> {
+        let start = Instant::now();
+        let before = self.counted.clone();
+        for index in 0..packets {
+            if index.is_multiple_of(CHANGE_EVERY) {
+                let services = self.scene.next();
+                self.node.follow(&services)?;
+                self.model.apply(&services)?;
+                self.traffic.follow(&services);
+            }
+            let (frame, from) = self.traffic.next();
+            self.one(&frame, from).with_context(|| format!("frame {index}"))?;
+        }
+        self.sum_up(packets, &before, start);
+        Ok(())
+    }
+
+    fn one(&mut self, frame: &[u8], from: Port) -> Result<()> {
+        let ticks = now()?;
+        let run = self.node.run(frame, from)?;
+        let later = now()?;
+        let counts = self.node.reasons()?;
+        let counted = which(&self.counted, &counts);
+        self.counted = counts;
+        let mut prediction = self.model.predict(frame, from.index, ticks);
+        if later != ticks && Some(prediction.reason) != counted {
+            // The tick turned in between.
+            prediction = self.model.predict(frame, from.index, later);
+        }
+        let outcome = match counted {
+            Some(reason) if reason == prediction.reason => {
+                self.model.confirm(&prediction, run.action, &run.frame)
+            }
+            _ => Err(anyhow::anyhow!("another reason")),
+        };
+        if let Err(error) = outcome {
+            bail!("{error:#}\n{}", story(frame, from, &prediction, run.action, &run.frame, counted));
+        }
+        self.traffic.note(prediction.reason, &run.frame);
+        Ok(())
+    }
+
+    fn sum_up(&self, packets: u64, before: &[u64], start: Instant) {
+        let seconds = start.elapsed().as_secs_f64();
+        println!(
+            "{packets} frames in {seconds:.1} s ({:.0} a second), {} flows",
+            packets as f64 / seconds,
+            self.model.flows()
+        );
+        for ((reason, after), before) in Reason::ALL.iter().zip(&self.counted).zip(before) {
+            println!("{:>10} {}", after - before, reason.name());
+        }
+    }
+}
+
+/// The one reason that was counted once; nothing if it was not like that.
+fn which(before: &[u64], after: &[u64]) -> Option<Reason> {
+    let mut gone_up = before.iter().zip(after).enumerate().filter(|(_, (a, b))| a != b);
+    match (gone_up.next(), gone_up.next()) {
+        (Some((index, (before, after))), None) if before + 1 == *after => {
+            Reason::ALL.get(index).copied()
+        }
+        _ => None,
+    }
+}
+
+fn story(
+    frame: &[u8],
+    from: Port,
+    prediction: &Prediction,
+    action: u32,
+    out: &[u8],
+    counted: Option<Reason>,
+) -> String {
+    format!(
+        "in (interface {}): {}\nmodel:   {} action {} {}\nprogram: {} action {action} {}",
+        from.index,
+        hex(frame),
+        prediction.reason.name(),
+        prediction.action,
+        hex(&prediction.frame()),
+        counted.map_or("no single reason", Reason::name),
+        hex(out),
+    )
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The tick it is, by the clock the program reads.
+fn now() -> Result<u32> {
+    let time = clock_gettime(ClockId::CLOCK_MONOTONIC_COARSE).context("read the clock")?;
+    let nanoseconds = time.tv_sec() as u64 * 1_000_000_000 + time.tv_nsec() as u64;
+    Ok((nanoseconds >> TICK_SHIFT) as u32)
+}

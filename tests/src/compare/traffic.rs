@@ -1,0 +1,201 @@
+//! Frames: of clients, of endpoints answering them, of strangers; some of them damaged.
+
+use std::net::{IpAddr, SocketAddr};
+
+use fastrand::Rng;
+use lb_common::verdict::{Reason, Verdict};
+use lb_tests::model::read;
+use lb_tests::node::{Port, client, v4, v6};
+use lb_tests::packet::{
+    ACK, DESTINATION_OPTIONS, FIN, HOP_BY_HOP, ICMP, ICMP6, PSH, Packet, ROUTING, RST, SYN, TCP,
+    UDP, arp, eth,
+};
+use lb_userspace::desired::{Protocol, Service};
+
+/// Forwarded packets that answers are made for.
+const REMEMBERED: usize = 2048;
+/// Clients, and source ports of each.
+const CLIENTS: u16 = 60;
+const PORTS: u16 = 30;
+
+/// What a forwarded packet said to its endpoint.
+#[derive(Clone, Copy)]
+struct Asked {
+    node: SocketAddr,
+    endpoint: SocketAddr,
+    protocol: u8,
+}
+
+/// A source of frames.
+pub struct Traffic {
+    dice: Rng,
+    ports: [Port; 3],
+    services: Vec<(SocketAddr, u8)>,
+    asked: Vec<Asked>,
+}
+
+impl Traffic {
+    pub fn new(seed: u64, ports: [Port; 3]) -> Self {
+        Self { dice: Rng::with_seed(seed), ports, services: Vec::new(), asked: Vec::new() }
+    }
+
+    /// Clients talk to these services from now on.
+    pub fn follow(&mut self, services: &[Service]) {
+        let number = |protocol| if protocol == Protocol::Tcp { TCP } else { UDP };
+        self.services = services.iter().map(|s| (s.address, number(s.protocol))).collect();
+    }
+
+    /// Takes note of what the program made of a frame, to answer it some time.
+    pub fn note(&mut self, reason: Reason, out: &[u8]) {
+        if reason.verdict() != Verdict::Forward {
+            return;
+        }
+        let Ok(read) = read(out) else { return };
+        if self.services.contains(&(read.source, read.protocol)) {
+            return;
+        }
+        let asked =
+            Asked { node: read.source, endpoint: read.destination, protocol: read.protocol };
+        if self.asked.len() < REMEMBERED {
+            self.asked.push(asked);
+        } else {
+            let place = self.dice.usize(..REMEMBERED);
+            self.asked[place] = asked;
+        }
+    }
+
+    /// A frame and where it comes in.
+    pub fn next(&mut self) -> (Vec<u8>, Port) {
+        let packet = match self.dice.u8(..100) {
+            0..=54 => self.of_client(),
+            55..=91 => self.of_endpoint(),
+            92..=95 => self.of_stranger(),
+            _ => return (self.noise(), self.ports[0]),
+        };
+        let mut frame = self.dressed(packet).bytes();
+        match self.dice.u8(..100) {
+            0..=12 => self.flip_bits(&mut frame),
+            13..=16 => frame.truncate(self.dice.usize(14..=frame.len())),
+            17..=19 => {
+                let place = self.dice.usize(..frame.len());
+                frame[place] = self.dice.u8(..);
+            }
+            20 => frame.extend((0..self.dice.usize(..60)).map(|_| 0)),
+            _ => {}
+        }
+        let port = self.ports[usize::from(self.dice.u8(..20).saturating_sub(17))];
+        (frame, port)
+    }
+
+    fn of_client(&mut self) -> Packet {
+        let place = self.dice.usize(..self.services.len());
+        let (service, protocol) = self.services[place];
+        let (client_v4, client_v6) = client(self.dice.u16(..CLIENTS));
+        let client = if service.is_ipv4() { client_v4 } else { client_v6 };
+        let port = 40_000 + self.dice.u16(..PORTS);
+        let packet = eth().ip(client, service.ip());
+        self.transport(packet, protocol, (port, service.port()), 45)
+    }
+
+    fn of_endpoint(&mut self) -> Packet {
+        if self.asked.is_empty() {
+            return self.of_client();
+        }
+        let asked = self.asked[self.dice.usize(..self.asked.len())];
+        let packet = eth().ip(asked.endpoint.ip(), asked.node.ip());
+        let ports = (asked.endpoint.port(), asked.node.port());
+        self.transport(packet, asked.protocol, ports, 5)
+    }
+
+    /// Close to the traffic of a service, but none of it.
+    fn of_stranger(&mut self) -> Packet {
+        let host = self.dice.u8(2..5);
+        let is_v4 = self.dice.bool();
+        let of = |segment, host| if is_v4 { v4(segment, host) } else { v6(segment, host) };
+        let port = self.dice.u16(10_240..30_000);
+        let protocol = if self.dice.bool() { TCP } else { UDP };
+        let packet = eth().ip(of(1, host), of(self.dice.u8(1..3), 1));
+        match self.dice.u8(..4) {
+            0 => packet.protocol(if is_v4 { ICMP } else { ICMP6 }).payload(&[8, 0, 0, 0, 1, 2]),
+            1 => {
+                let vip: IpAddr = self.services[self.dice.usize(..self.services.len())].0.ip();
+                let source = client(7);
+                let source = if vip.is_ipv4() { source.0 } else { source.1 };
+                let port = self.dice.u16(8999..9003);
+                self.transport(eth().ip(source, vip), protocol, (40_000, port), 50)
+            }
+            _ => self.transport(packet, protocol, (8080, port), 20),
+        }
+    }
+
+    fn transport(
+        &mut self,
+        packet: Packet,
+        protocol: u8,
+        (source, destination): (u16, u16),
+        syn_percent: u8,
+    ) -> Packet {
+        let length = if self.dice.u8(..10) == 0 { self.dice.usize(..1600) } else { self.dice.usize(..40) };
+        let payload: Vec<u8> = (0..length).map(|_| self.dice.u8(..)).collect();
+        let packet = packet.payload(&payload);
+        if protocol == UDP {
+            let packet = packet.udp(source, destination);
+            return if self.dice.u8(..5) == 0 { packet.without_checksum() } else { packet };
+        }
+        let flags = match self.dice.u8(..100) {
+            dice if dice < syn_percent => SYN,
+            dice if dice < 85 => ACK,
+            dice if dice < 88 => ACK | PSH,
+            dice if dice < 93 => ACK | FIN,
+            dice if dice < 96 => RST,
+            dice if dice < 97 => SYN | ACK,
+            _ => self.dice.u8(..),
+        };
+        packet.tcp(flags, source, destination)
+    }
+
+    /// With what a packet may have around it.
+    fn dressed(&mut self, mut packet: Packet) -> Packet {
+        packet = packet.class(self.dice.u8(..));
+        match self.dice.u8(..60) {
+            0 => packet = packet.hops(self.dice.u8(..3)),
+            1 | 2 => packet = packet.hops(self.dice.u8(..)),
+            3 => packet = packet.vlan(self.dice.u16(..4096)),
+            4 => packet = packet.qinq(self.dice.u16(..4096), 9),
+            5 => packet = packet.qinq(1, 2).vlan(3),
+            6 => packet = packet.fragment(self.dice.u16(..3), self.dice.bool()),
+            7 | 8 => packet = packet.options(&vec![1; 4 * self.dice.usize(..11)]),
+            9..=12 => {
+                for _ in 0..self.dice.u8(1..6) {
+                    let kind = [HOP_BY_HOP, DESTINATION_OPTIONS, DESTINATION_OPTIONS, ROUTING]
+                        [self.dice.usize(..4)];
+                    packet = packet.extension(kind, 8 * self.dice.usize(1..4));
+                }
+            }
+            _ => {}
+        }
+        packet
+    }
+
+    fn flip_bits(&mut self, frame: &mut [u8]) {
+        for _ in 0..self.dice.u8(1..4) {
+            let place = self.dice.usize(..frame.len().min(80));
+            frame[place] ^= 1 << self.dice.u8(..8);
+        }
+    }
+
+    fn noise(&mut self) -> Vec<u8> {
+        match self.dice.u8(..3) {
+            0 => arp([10, 64, 0, 1]).bytes(),
+            1 => {
+                let mut frame: Vec<u8> =
+                    (0..self.dice.usize(14..200)).map(|_| self.dice.u8(..)).collect();
+                let ether_type = [[8, 0], [0x86, 0xdd], [0x81, 0], [0x88, 0xa8], [8, 6]]
+                    [self.dice.usize(..5)];
+                frame[12..14].copy_from_slice(&ether_type);
+                frame
+            }
+            _ => (0..self.dice.usize(14..200)).map(|_| self.dice.u8(..)).collect(),
+        }
+    }
+}
