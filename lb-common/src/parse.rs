@@ -77,7 +77,7 @@ pub struct Signals(u8);
 impl Signals {
     /// None set: data or a bare acknowledgement.
     pub const NONE: Self = Self(0);
-    /// SYN without ACK: a client opens.
+    /// SYN without ACK or RST: a client opens.
     pub const SYN: Self = Self(1);
     /// One side has finished.
     pub const FIN: Self = Self(2);
@@ -100,7 +100,7 @@ impl Signals {
     fn of(tcp: &TcpHdr) -> Self {
         // Bits of the flags byte (RFC 9293 section 3.1): FIN 0, SYN 1, RST 2, ACK 4.
         let flag = |bit: usize| tcp._bitfield_1.get_bit(8 + bit) as u8;
-        let opens = flag(1) & (flag(4) ^ 1);
+        let opens = flag(1) & (flag(4) ^ 1) & (flag(2) ^ 1);
         Self(opens | flag(0) << 1 | flag(2) << 2)
     }
 }

@@ -80,7 +80,7 @@ fn advance<A: Client>(key: A::Key, state: State, step: Step)
 where
     FlowMap: Flows<A>,
 {
-    if let Some(ending) = flow::advance(&FlowMap, &SecretKeys, key, state, step) {
+    if let Some(ending) = flow::advance(&FlowMap, &SecretKeys, key, state, step, now()) {
         count::ended(state.endpoint(), ending);
     }
 }
@@ -114,8 +114,13 @@ macro_rules! outlined {
             }
 
             #[inline(always)]
-            fn forget_partner(&self, [$($word),+]: <$family as Client>::Key, state: State) {
-                $module::$forget_partner($($word,)+ state.word());
+            fn forget_partner(
+                &self,
+                [$($word),+]: <$family as Client>::Key,
+                state: State,
+                now: u32,
+            ) {
+                $module::$forget_partner($($word,)+ state.word(), now as u64);
             }
         }
 
@@ -150,9 +155,10 @@ macro_rules! outlined {
 
             #[unsafe(no_mangle)]
             #[inline(never)]
-            pub extern "C" fn $forget_partner($($word: u64,)+ state: u64) -> u64 {
+            pub extern "C" fn $forget_partner($($word: u64,)+ state: u64, now: u64) -> u64 {
                 let state = State::from_word(state);
-                flow::forget_partner::<$family>(&FlowMap, &SecretKeys, [$($word),+], state);
+                let key = [$($word),+];
+                flow::forget_partner::<$family>(&FlowMap, &SecretKeys, key, state, now as u32);
                 0
             }
         }

@@ -1,3 +1,73 @@
-//! empty
-use libtest_mimic::Trial;
-pub fn trials() -> Vec<Trial> { Vec::new() }
+//! Described packets in; action, every byte out, and counters.
+//!
+//! | module | holds |
+//! |---|---|
+//! | `stage` | how a case is played and checked |
+//! | `world` | addresses, services and endpoints of the cases |
+//! | `pass` | what is not ours, and passes untouched |
+//! | `forward` | what is turned, and how it leaves |
+//! | `flow` | a flow's life |
+//! | `room` | what happens when there is no room |
+
+mod flow;
+mod forward;
+mod pass;
+mod room;
+mod stage;
+mod world;
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use lb_tests::node::{Load, Node};
+use libtest_mimic::{Failed, Trial};
+
+use stage::Stage;
+
+/// A case: a sentence, and what is done and expected.
+type Case = (&'static str, fn(&mut Stage<'_>));
+
+/// Every case.
+pub fn trials() -> Vec<Trial> {
+    let shared = Shared::default();
+    let cases = pass::CASES.iter().chain(forward::CASES).chain(flow::CASES);
+    let mut trials: Vec<Trial> = cases
+        .map(|&(name, case)| {
+            let shared = shared.clone();
+            trial(name, move || shared.play(case))
+        })
+        .collect();
+    trials.extend(room::CASES.iter().map(|&(name, load, case)| {
+        trial(name, move || {
+            play(
+                &mut Node::new(load).map_err(|error| format!("{error:#}"))?,
+                case,
+            )
+        })
+    }));
+    trials
+}
+
+fn trial(name: &str, run: impl FnOnce() -> Result<(), Failed> + Send + 'static) -> Trial {
+    Trial::test(name, run).with_kind("packet")
+}
+
+/// One node for all cases that need no other: each has clients of its own. It is taken down with the
+/// last case.
+#[derive(Clone, Default)]
+struct Shared(Arc<Mutex<Option<Node>>>);
+
+impl Shared {
+    fn play(&self, case: fn(&mut Stage<'_>)) -> Result<(), Failed> {
+        // A case that failed leaves nothing behind that another one minds.
+        let mut node = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if node.is_none() {
+            *node = Some(Node::new(Load::default()).map_err(|error| format!("{error:#}"))?);
+        }
+        node.as_mut().map_or(Ok(()), |node| play(node, case))
+    }
+}
+
+fn play(node: &mut Node, case: fn(&mut Stage<'_>)) -> Result<(), Failed> {
+    node.within(|node| case(&mut Stage::new(node)))
+        .map_err(|error| format!("{error:#}").into())
+}

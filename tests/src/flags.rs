@@ -19,7 +19,9 @@ pub struct Flags {
 impl Flags {
     /// Reads arguments and environment; arguments win.
     pub fn read() -> Result<Self> {
-        let clock = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
+        let clock = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |time| time.as_secs());
         let mut flags = Self {
             packets: from_environment("LB_MODEL_PACKETS")?.unwrap_or(100_000),
             seed: from_environment("LB_MODEL_SEED")?.unwrap_or(clock),
@@ -38,10 +40,15 @@ impl Flags {
 }
 
 fn from_environment(name: &str) -> Result<Option<u64>> {
-    env::var(name).ok().map(|value| number(name, Some(value))).transpose()
+    env::var(name)
+        .ok()
+        .map(|value| number(name, Some(value)))
+        .transpose()
 }
 
 fn number(name: &str, value: Option<String>) -> Result<u64> {
     let value = value.with_context(|| format!("{name} needs a number"))?;
-    value.parse().with_context(|| format!("{name} {value}: not a number"))
+    value
+        .parse()
+        .with_context(|| format!("{name} {value}: not a number"))
 }

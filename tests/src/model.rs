@@ -6,6 +6,7 @@
 //! flow's node port: [`Model::confirm`] reads it from the program's output, checks that it was free,
 //! and adopts it.
 
+mod decide;
 mod life;
 mod read;
 mod turn;
@@ -16,16 +17,19 @@ use std::ops::RangeInclusive;
 
 use anyhow::{Context as _, Result, ensure};
 use lb_common::address::{V4, V6};
+use lb_common::hash;
 use lb_common::verdict::{Reason, Verdict};
-use lb_common::{hash, record};
 use lb_userspace::desired::{self, Protocol};
 use lb_userspace::table::{self, SlotCount, Table};
 
 use crate::packet::{Mac, TCP, UDP};
-use life::Life;
 pub use life::Idle;
+use life::Life;
 pub use read::{Read, read};
 use turn::turn;
+
+/// Stands for a node port that the program has yet to tell.
+const UNKNOWN: u16 = 0;
 
 /// XDP actions.
 pub const XDP_DROP: u32 = 1;
@@ -89,10 +93,13 @@ enum Effect {
 
 /// A flow's client side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct Tuple {
-    client: SocketAddr,
-    service: SocketAddr,
-    protocol: u8,
+pub struct Tuple {
+    /// The client.
+    pub client: SocketAddr,
+    /// The service.
+    pub service: SocketAddr,
+    /// IP protocol number.
+    pub protocol: u8,
 }
 
 /// A flow's endpoint side, where it is unique.
@@ -168,7 +175,8 @@ impl Model {
             };
             let slots = self.slots(service)?;
             let idle = Idle::of(&service.idle);
-            self.services.insert((service.address, protocol), Service { slots, basis, idle });
+            self.services
+                .insert((service.address, protocol), Service { slots, basis, idle });
         }
         Ok(())
     }
@@ -181,15 +189,26 @@ impl Model {
             for endpoint in &backend.endpoints {
                 all.push(*endpoint);
                 let address = endpoint.address.to_string();
-                endpoints.push(table::Endpoint { address, id: all.len() as u16 });
+                endpoints.push(table::Endpoint {
+                    address,
+                    id: all.len() as u16,
+                });
             }
             let (name, weight) = (backend.name.clone(), backend.weight);
-            backends.push(table::Backend { name, weight, endpoints });
+            backends.push(table::Backend {
+                name,
+                weight,
+                endpoints,
+            });
         }
         let name = format!("{} {:?}", service.address, service.protocol);
         let slots = SlotCount::try_from(service.slots)?;
         let table = Table::build(self.seed, name.as_bytes(), slots, &backends)?;
-        Ok(table.slots().iter().map(|&id| all[usize::from(id) - 1]).collect())
+        Ok(table
+            .slots()
+            .iter()
+            .map(|&id| all[usize::from(id) - 1])
+            .collect())
     }
 
     /// What the program should do with a frame that comes in at tick `now` on interface `ingress`.
@@ -204,136 +223,92 @@ impl Model {
             Err(reason) if reason.verdict() == Verdict::Drop => (reason, XDP_DROP, None),
             Err(reason) => (reason, XDP_PASS, None),
         };
-        Prediction { reason, action, now, before: frame.to_owned(), sent, effect }
-    }
-
-    /// Where a frame goes. What it does to its flow stands in `effect`, also if it then gets no further.
-    fn decide(
-        &self,
-        frame: &[u8],
-        now: u32,
-        effect: &mut Effect,
-    ) -> Result<(Read, Turn), Reason> {
-        let read = read(frame)?;
-        let to = match self.services.get(&(read.destination, read.protocol)) {
-            Some(service) => self.to_endpoint(&read, service, now, effect)?,
-            None => self.to_client(&read, now, effect)?,
-        };
-        Ok((read, to))
-    }
-
-    fn to_endpoint(
-        &self,
-        read: &Read,
-        service: &Service,
-        now: u32,
-        effect: &mut Effect,
-    ) -> Result<Turn, Reason> {
-        if read.hops <= 1 {
-            return Err(Reason::Expiring);
-        }
-        let tuple =
-            Tuple { client: read.source, service: read.destination, protocol: read.protocol };
-        let known = self.flows.get(&tuple).filter(|flow| flow.life.is_live(now));
-        let flow = match known {
-            Some(flow) if !(read.opens() && flow.life.is_ending()) => {
-                *effect = Effect::Follow(tuple, flow.life.after_client(read, &service.idle, now));
-                *flow
-            }
-            _ if read.protocol == TCP && !read.opens() => return Err(Reason::NoFlow),
-            _ => {
-                let endpoint = service.slot(&self.keys, read.source)?;
-                let flow = Flow {
-                    endpoint: endpoint.address,
-                    source: endpoint.source,
-                    node_port: None,
-                    life: Life::new(read.protocol == UDP, &service.idle, now),
-                };
-                *effect = Effect::Admit(tuple, flow);
-                flow
-            }
-        };
-        // A new flow's port is not known yet.
-        Ok((SocketAddr::new(flow.source, flow.node_port.unwrap_or(0)), flow.endpoint))
-    }
-
-    fn to_client(&self, read: &Read, now: u32, effect: &mut Effect) -> Result<Turn, Reason> {
-        let node_port = read.destination.port();
-        let back = Back { endpoint: read.source, protocol: read.protocol, node_port };
-        let tuple = *self.backs.get(&back).ok_or(Reason::NotForService)?;
-        let flow = &self.flows[&tuple];
-        if !flow.life.is_live(now) || flow.source != read.destination.ip() {
-            return Err(Reason::NotForService);
-        }
-        let idle = &self.services.get(&(tuple.service, tuple.protocol)).ok_or(Reason::Inconsistent)?.idle;
-        *effect = Effect::Follow(tuple, flow.life.after_endpoint(read, idle, now));
-        if read.hops <= 1 {
-            return Err(Reason::Expiring);
-        }
-        Ok((tuple.service, tuple.client))
-    }
-
-    fn forward(&self, read: Read, to: Turn, ingress: u32) -> Result<(Reason, u32, Sent), Reason> {
-        match (self.route)(to.1.ip()) {
-            Route::None => Err(Reason::NoRoute),
-            Route::Unresolved => {
-                let destination_mac = record::HAND_OVER_MAC;
-                let sent = Sent { read, to, source_mac: None, destination_mac };
-                Ok((Reason::HandedOver, XDP_PASS, sent))
-            }
-            Route::Out { mtu, .. } if u32::from(read.length) > mtu => Err(Reason::TooBig),
-            Route::Out { interface, source, destination, .. } => {
-                let (reason, action) = if interface == ingress {
-                    (Reason::Transmitted, XDP_TX)
-                } else {
-                    (Reason::Redirected, XDP_REDIRECT)
-                };
-                let sent =
-                    Sent { read, to, source_mac: Some(source), destination_mac: destination };
-                Ok((reason, action, sent))
-            }
+        Prediction {
+            reason,
+            action,
+            now,
+            before: frame.to_owned(),
+            sent,
+            effect,
         }
     }
 
-    /// Compares a prediction with what the program made of the frame, and lets it come true.
+    /// Compares a prediction with what the program made of the frame, and lets it come true. Tells the
+    /// flow whose node port is still unknown because its first packet got no further, if there is one.
     ///
     /// # Errors
     /// What differs.
-    pub fn confirm(&mut self, prediction: &Prediction, action: u32, frame: &[u8]) -> Result<()> {
-        ensure!(action == prediction.action, "action {action}, expected {}", prediction.action);
+    pub fn confirm(
+        &mut self,
+        prediction: &Prediction,
+        action: u32,
+        frame: &[u8],
+    ) -> Result<Option<Tuple>> {
+        ensure!(
+            action == prediction.action,
+            "action {action}, expected {}",
+            prediction.action
+        );
         let mut prediction = prediction.clone();
-        if let (Effect::Admit(_, flow), Some(sent)) =
-            (&mut prediction.effect, &mut prediction.sent)
-        {
-            let node_port = read(frame).map_or(0, |read| read.source.port());
-            flow.node_port = Some(node_port);
-            sent.to.0.set_port(node_port);
-        }
+        let given = prediction.adopt_node_port(frame);
         ensure!(frame == prediction.frame(), "the frame differs");
         match prediction.effect {
             Effect::Nothing => {}
             Effect::Follow(tuple, life) => {
-                self.flows.get_mut(&tuple).context("a flow that was predicted")?.life = life;
+                let flow = self
+                    .flows
+                    .get_mut(&tuple)
+                    .context("a flow that was predicted")?;
+                flow.life = life;
+                flow.node_port = flow.node_port.or(given);
+                let flow = *flow;
+                if given.is_some() {
+                    self.name_back(tuple, flow, prediction.now)?;
+                }
             }
-            Effect::Admit(tuple, flow) => self.admit(tuple, flow, prediction.now)?,
+            Effect::Admit(tuple, flow) => {
+                let flow = Flow {
+                    node_port: given,
+                    ..flow
+                };
+                if let Some(earlier) = self.flows.insert(tuple, flow)
+                    && let Some(back) = earlier.back(tuple.protocol)
+                    && self.backs.get(&back) == Some(&tuple)
+                {
+                    self.backs.remove(&back);
+                }
+                self.name_back(tuple, flow, prediction.now)?;
+                return Ok(given.is_none().then_some(tuple));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Makes a flow findable by its node port, which no other live flow to the endpoint may have.
+    fn name_back(&mut self, tuple: Tuple, flow: Flow, now: u32) -> Result<()> {
+        let Some(back) = flow.back(tuple.protocol) else {
+            return Ok(());
+        };
+        ensure!(
+            self.ports.contains(&back.node_port),
+            "node port {} given",
+            back.node_port
+        );
+        if let Some(other) = self.backs.insert(back, tuple) {
+            let is_live = self.flows[&other].life.is_live(now);
+            ensure!(
+                !is_live,
+                "node port {} is that of {other:?}",
+                back.node_port
+            );
         }
         Ok(())
     }
 
-    fn admit(&mut self, tuple: Tuple, flow: Flow, now: u32) -> Result<()> {
-        if let Some(earlier) = self.flows.insert(tuple, flow)
-            && let Some(back) = earlier.back(tuple.protocol)
-            && self.backs.get(&back) == Some(&tuple)
-        {
-            self.backs.remove(&back);
-        }
-        let Some(back) = flow.back(tuple.protocol) else { return Ok(()) };
-        ensure!(self.ports.contains(&back.node_port), "node port {} given", back.node_port);
-        if let Some(other) = self.backs.insert(back, tuple) {
-            let is_live = self.flows[&other].life.is_live(now);
-            ensure!(!is_live, "node port {} is that of {other:?}", back.node_port);
-        }
-        Ok(())
+    /// Forgets every flow.
+    pub fn forget_flows(&mut self) {
+        self.flows.clear();
+        self.backs.clear();
     }
 
     /// Flows the model has known, dead ones included.
@@ -347,10 +322,24 @@ impl Model {
 type Turn = (SocketAddr, SocketAddr);
 
 impl Prediction {
+    /// Takes the node port out of the program's output if it could not be predicted, and tells it.
+    fn adopt_node_port(&mut self, out: &[u8]) -> Option<u16> {
+        let sent = self
+            .sent
+            .as_mut()
+            .filter(|sent| sent.to.0.port() == UNKNOWN)?;
+        let at = sent.read.transport;
+        let node_port = u16::from_be_bytes([*out.get(at)?, *out.get(at + 1)?]);
+        sent.to.0.set_port(node_port);
+        Some(node_port)
+    }
+
     /// The frame afterwards; of a new flow with 0 for its node port.
     #[must_use]
     pub fn frame(&self) -> Vec<u8> {
-        let Some(sent) = &self.sent else { return self.before.clone() };
+        let Some(sent) = &self.sent else {
+            return self.before.clone();
+        };
         let mut frame = turn(&self.before, &sent.read, sent.to);
         frame[..6].copy_from_slice(&sent.destination_mac);
         if let Some(source) = sent.source_mac {
@@ -360,26 +349,14 @@ impl Prediction {
     }
 }
 
-impl Service {
-    fn slot(
-        &self,
-        keys: &[u64; hash::KEYS],
-        client: SocketAddr,
-    ) -> Result<desired::Endpoint, Reason> {
-        let port = client.port();
-        let hash = match client.ip() {
-            IpAddr::V4(v4) => hash::flow(keys, self.basis, V4::from_bytes(v4.octets()), port),
-            IpAddr::V6(v6) => hash::flow(keys, self.basis, V6::from_bytes(v6.octets()), port),
-        };
-        let slot = hash::slot(hash, self.slots.len() as u32 - 1);
-        self.slots.get(slot as usize).copied().ok_or(Reason::EmptySlot)
-    }
-}
-
 impl Flow {
     fn back(&self, protocol: u8) -> Option<Back> {
         let node_port = self.node_port?;
-        Some(Back { endpoint: self.endpoint, protocol, node_port })
+        Some(Back {
+            endpoint: self.endpoint,
+            protocol,
+            node_port,
+        })
     }
 }
 

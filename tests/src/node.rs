@@ -13,6 +13,11 @@ use std::panic::resume_unwind;
 use std::thread;
 
 use anyhow::{Context as _, Result, ensure};
+use aya::maps::{Array, Map, MapData};
+use lb_common::address::{V4, V6};
+use lb_common::hash;
+use lb_common::limits::PAGE_SLOTS;
+use lb_common::record::{self, TableRef};
 use lb_common::verdict::Reason;
 use lb_userspace::dataplane::{
     Dataplane, EndpointReport, FlowReport, Interface, Options, Run, XdpMode, interface_index,
@@ -46,7 +51,10 @@ pub struct Load {
 
 impl Default for Load {
     fn default() -> Self {
-        Self { flows: 1 << 16, ports: (10_240, 29_999) }
+        Self {
+            flows: 1 << 16,
+            ports: (10_240, 29_999),
+        }
     }
 }
 
@@ -102,8 +110,12 @@ impl Node {
         let index = |segment: u8| -> Result<Port> {
             let name = SEGMENTS[usize::from(segment)];
             let mac = node_mac(segment);
-            lab.node().ip(&["link", "set", "dev", name, "address", &text(mac)])?;
-            let index = lab.node().run(|| interface_index(name))?.context("no such interface")?;
+            lab.node()
+                .ip(&["link", "set", "dev", name, "address", &text(mac)])?;
+            let index = lab
+                .node()
+                .run(|| interface_index(name))?
+                .context("no such interface")?;
             Ok(Port { index, mac })
         };
         let (client, one, two) = (index(0)?, index(1)?, index(2)?);
@@ -111,14 +123,24 @@ impl Node {
         let options = Options {
             pin_dir: lab.pins(),
             interfaces: SEGMENTS
-                .map(|name| Interface { name: name.to_owned(), mode: XdpMode::Native })
+                .map(|name| Interface {
+                    name: name.to_owned(),
+                    mode: XdpMode::Native,
+                })
                 .to_vec(),
             flows: load.flows,
             ports: load.ports,
             log_packets: false,
         };
         let (dataplane, _) = lab.node().run(|| Dataplane::open(&options, SEED))??;
-        Ok(Self { dataplane: Some(dataplane), client, one, two, clients: 0, lab })
+        Ok(Self {
+            dataplane: Some(dataplane),
+            client,
+            one,
+            two,
+            clients: 0,
+            lab,
+        })
     }
 
     /// Runs `work` with the node, in its network namespace. A panic goes on in the caller.
@@ -143,7 +165,10 @@ impl Node {
     /// # Errors
     /// If it cannot.
     pub fn follow(&mut self, services: &[Service]) -> Result<()> {
-        let desired = Desired { seed: SEED, services: services.to_vec() };
+        let desired = Desired {
+            seed: SEED,
+            services: services.to_vec(),
+        };
         self.dataplane_mut()?.apply(&desired).map(|_| ())
     }
 
@@ -161,11 +186,15 @@ impl Node {
     /// If they cannot be read.
     pub fn reasons(&self) -> Result<Vec<u64>> {
         let counts = self.dataplane()?.reasons()?;
-        ensure!(counts.len() == Reason::ALL.len(), "{} reasons", counts.len());
+        ensure!(
+            counts.len() == Reason::ALL.len(),
+            "{} reasons",
+            counts.len()
+        );
         Ok(counts.iter().map(|count| count.packets).collect())
     }
 
-    /// What is known of an endpoint.
+    /// What is known of a configured endpoint.
     ///
     /// # Errors
     /// If it is unknown.
@@ -173,7 +202,9 @@ impl Node {
         let reports = self.dataplane()?.endpoints()?;
         reports
             .into_iter()
-            .find(|report| report.address == address && report.service == service)
+            .find(|report| {
+                report.configured && report.address == address && report.service == service
+            })
             .with_context(|| format!("no endpoint {address} of {service}"))
     }
 
@@ -182,7 +213,43 @@ impl Node {
     /// # Errors
     /// If flows cannot be read.
     pub fn flow(&self, client: SocketAddr) -> Result<Option<FlowReport>> {
-        Ok(self.dataplane()?.flows(1, &|flow| flow.client == client)?.pop())
+        Ok(self
+            .dataplane()?
+            .flows(1, &|flow| flow.client == client)?
+            .pop())
+    }
+
+    /// Empties every slot of the only service's table, but the one of this client's flows.
+    ///
+    /// # Errors
+    /// If the maps cannot be read or written.
+    pub fn empty_all_slots_but_one_of(&self, client: IpAddr, port: u16) -> Result<()> {
+        let map = |name: &str| MapData::from_pin(self.lab.pins().join(name));
+        let services = Array::<_, [u64; 8]>::try_from(Map::Array(map("SERVICES")?))?;
+        // Words of `lb_common::record::Service`: address twice, identity, basis, table.
+        let [_, _, _, basis, table, ..] = services
+            .iter()
+            .find_map(|service| {
+                service
+                    .ok()
+                    .filter(|words| words[2] > record::Service::REMOVED)
+            })
+            .context("there is no service")?;
+        let keys = hash::keys(SEED);
+        let hash = match client {
+            IpAddr::V4(v4) => hash::flow(&keys, basis, V4::from_bytes(v4.octets()), port),
+            IpAddr::V6(v6) => hash::flow(&keys, basis, V6::from_bytes(v6.octets()), port),
+        };
+        let table = TableRef::from_word(table);
+        ensure!(table.mask < PAGE_SLOTS, "the table has more than one page");
+        let (page, place) = table.locate(hash::slot(hash, table.mask));
+        let map = Map::Array(map("SLOTS")?);
+        let mut slots = Array::<_, [u16; PAGE_SLOTS as usize]>::try_from(map)?;
+        let before = slots.get(&page, 0)?;
+        let mut after = [0; PAGE_SLOTS as usize];
+        after[place] = before[place];
+        slots.set(page, after, 0)?;
+        Ok(())
     }
 
     /// A client nobody was before, behind the gateway.
@@ -192,7 +259,6 @@ impl Node {
     }
 
     /// Where the node's kernel sends what.
-    #[must_use]
     pub fn routes(&self) -> impl Fn(IpAddr) -> Route + Send + 'static {
         let ports = [self.client, self.one, self.two];
         move |destination| route(ports, destination)
@@ -237,9 +303,7 @@ fn route(ports: [Port; 3], destination: IpAddr) -> Route {
             [0x2001, 0xdb8, ..] => (0, 2),
             // The segment's router anycast address is the node too.
             [0xfd64, 0, 0, 0..=2, 0, 0, 0, 0 | 1] => return Route::None,
-            [0xfd64, 0, 0, segment @ 0..=2, 0, 0, 0, host @ 0..=255] => {
-                (segment as u8, host as u8)
-            }
+            [0xfd64, 0, 0, segment @ 0..=2, 0, 0, 0, host @ 0..=255] => (segment as u8, host as u8),
             [0xfd64, 0, 0, 0..=2, ..] => return Route::Unresolved,
             _ => return Route::None,
         },
@@ -248,21 +312,47 @@ fn route(ports: [Port; 3], destination: IpAddr) -> Route {
         return Route::Unresolved;
     }
     let Port { index, mac } = ports[usize::from(segment)];
-    Route::Out { interface: index, source: mac, destination: mac_of(segment, host), mtu: 1500 }
+    Route::Out {
+        interface: index,
+        source: mac,
+        destination: mac_of(segment, host),
+        mtu: 1500,
+    }
 }
 
 /// Neighbours and routes that never change.
 fn settle(lab: &Lab) -> Result<()> {
+    for host in [lab.client()].into_iter().chain(lab.endpoints()) {
+        // Hosts that say nothing by themselves: every packet that is counted is one of ours.
+        host.set_sysctl("ipv6/conf/all/disable_ipv6", "1")?;
+    }
     for (segment, host) in NEIGHBOURS {
         for address in [v4(segment, host), v6(segment, host)] {
             let (address, mac) = (address.to_string(), text(mac_of(segment, host)));
             let dev = SEGMENTS[usize::from(segment)];
-            let words = ["replace", &address, "lladdr", &mac, "dev", dev, "nud", "permanent"];
+            let words = [
+                "replace",
+                &address,
+                "lladdr",
+                &mac,
+                "dev",
+                dev,
+                "nud",
+                "permanent",
+            ];
             lab.node().ip(&[&["neigh"], &words[..]].concat())?;
         }
     }
-    lab.node().ip(&["route", "add", CLIENTS_V4, "via", &v4(0, 2).to_string()])?;
-    lab.node().ip(&["-6", "route", "add", CLIENTS_V6, "via", &v6(0, 2).to_string()])
+    lab.node()
+        .ip(&["route", "add", CLIENTS_V4, "via", &v4(0, 2).to_string()])?;
+    lab.node().ip(&[
+        "-6",
+        "route",
+        "add",
+        CLIENTS_V6,
+        "via",
+        &v6(0, 2).to_string(),
+    ])
 }
 
 fn text(mac: Mac) -> String {

@@ -8,9 +8,9 @@
 //! ```
 
 mod checksum;
-mod write;
 #[cfg(test)]
 mod tests;
+mod write;
 
 use std::net::IpAddr;
 
@@ -74,8 +74,12 @@ pub struct Packet {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Transport {
-    Tcp { flags: u8 },
-    Udp { has_checksum: bool },
+    Tcp {
+        flags: u8,
+    },
+    Udp {
+        has_checksum: bool,
+    },
     /// The payload is all there is.
     Other(u8),
 }
@@ -107,14 +111,20 @@ pub fn arp(target: [u8; 4]) -> Packet {
     let mut body = vec![0, 1, 8, 0, 6, 4, 0, 1, 2, 0, 0, 0, 0, 0x0c, 192, 0, 2, 7];
     body.extend([0; 6]);
     body.extend(target);
-    eth().macs([2, 0, 0, 0, 0, 0x0c], [0xff; 6]).raw(0x0806, &body)
+    eth()
+        .macs([2, 0, 0, 0, 0, 0x0c], [0xff; 6])
+        .raw(0x0806, &body)
 }
 
 impl Packet {
     /// Link-layer source and destination.
     #[must_use]
     pub fn macs(self, source_mac: Mac, destination_mac: Mac) -> Self {
-        Self { source_mac, destination_mac, ..self }
+        Self {
+            source_mac,
+            destination_mac,
+            ..self
+        }
     }
 
     /// One more 802.1Q tag, inside those there are.
@@ -134,18 +144,25 @@ impl Packet {
     /// Something that is not IP.
     #[must_use]
     pub fn raw(self, ether_type: u16, body: &[u8]) -> Self {
-        Self { ether_type: Some(ether_type), payload: body.to_owned(), ..self }
+        Self {
+            ether_type: Some(ether_type),
+            payload: body.to_owned(),
+            ..self
+        }
     }
 
-    /// IP source and destination, of one family.
+    /// IP source and destination.
     ///
     /// # Panics
-    /// If a text is no address.
+    /// If they are of two.
     #[must_use]
     pub fn ip(self, source: impl Address, destination: impl Address) -> Self {
         let addresses = (source.address(), destination.address());
         assert_eq!(addresses.0.is_ipv4(), addresses.1.is_ipv4(), "one family");
-        Self { addresses: Some(addresses), ..self }
+        Self {
+            addresses: Some(addresses),
+            ..self
+        }
     }
 
     /// TTL or hop limit; 64 when not said.
@@ -163,15 +180,23 @@ impl Packet {
     /// IPv4 options, in whole words.
     #[must_use]
     pub fn options(self, options: &[u8]) -> Self {
-        assert!(options.len() <= 40 && options.len().is_multiple_of(4), "whole words");
-        Self { options: options.to_owned(), ..self }
+        assert!(
+            options.len() <= 40 && options.len().is_multiple_of(4),
+            "whole words"
+        );
+        Self {
+            options: options.to_owned(),
+            ..self
+        }
     }
 
-    /// One more IPv6 extension header: its type, and its bytes (a multiple of 8), of which the first
-    /// two are written here.
+    /// One more IPv6 extension header: its type, and its length in bytes, a multiple of 8.
     #[must_use]
     pub fn extension(mut self, kind: u8, length: usize) -> Self {
-        assert!((8..=2048).contains(&length) && length.is_multiple_of(8), "units of 8 bytes");
+        assert!(
+            (8..=2048).contains(&length) && length.is_multiple_of(8),
+            "units of 8 bytes"
+        );
         self.extensions.push((kind, vec![0; length]));
         self
     }
@@ -179,38 +204,60 @@ impl Packet {
     /// A fragment at `offset` (in units of 8 bytes).
     #[must_use]
     pub fn fragment(self, offset: u16, more: bool) -> Self {
-        Self { fragment: Some((offset, more)), ..self }
+        Self {
+            fragment: Some((offset, more)),
+            ..self
+        }
     }
 
     /// A TCP segment.
     #[must_use]
     pub fn tcp(self, flags: u8, source: u16, destination: u16) -> Self {
-        Self { transport: Transport::Tcp { flags }, ports: (source, destination), ..self }
+        Self {
+            transport: Transport::Tcp { flags },
+            ports: (source, destination),
+            ..self
+        }
     }
 
     /// A UDP datagram.
     #[must_use]
     pub fn udp(self, source: u16, destination: u16) -> Self {
         let transport = Transport::Udp { has_checksum: true };
-        Self { transport, ports: (source, destination), ..self }
+        Self {
+            transport,
+            ports: (source, destination),
+            ..self
+        }
     }
 
     /// A UDP datagram whose checksum field says "none".
     #[must_use]
     pub fn without_checksum(self) -> Self {
-        Self { transport: Transport::Udp { has_checksum: false }, ..self }
+        Self {
+            transport: Transport::Udp {
+                has_checksum: false,
+            },
+            ..self
+        }
     }
 
     /// An IP packet of another protocol: its payload is all that follows.
     #[must_use]
     pub fn protocol(self, number: u8) -> Self {
-        Self { transport: Transport::Other(number), ..self }
+        Self {
+            transport: Transport::Other(number),
+            ..self
+        }
     }
 
     /// What the transport header carries.
     #[must_use]
     pub fn payload(self, payload: &[u8]) -> Self {
-        Self { payload: payload.to_owned(), ..self }
+        Self {
+            payload: payload.to_owned(),
+            ..self
+        }
     }
 
     /// The same packet one hop on, with other addresses and ports.
@@ -224,7 +271,11 @@ impl Packet {
         (destination, destination_port): (impl Address, u16),
     ) -> Self {
         let hops = self.hops - 1;
-        Self { ports: (source_port, destination_port), hops, ..self.ip(source, destination) }
+        Self {
+            ports: (source_port, destination_port),
+            hops,
+            ..self.ip(source, destination)
+        }
     }
 }
 

@@ -7,6 +7,7 @@ use super::find::is_endpoint_entry;
 use super::{Flows, Steps, first};
 use crate::hash::{self, Keys};
 use crate::limits::{PORT_PROBES, WAYS};
+use crate::phase::Phase;
 use crate::verdict::Reason;
 
 /// The node ports flows are given.
@@ -34,8 +35,8 @@ impl NodePorts {
     }
 }
 
-/// A node port for a new flow: free towards the endpoint, and with room for the flow's endpoint entry.
-/// `hash` is [`crate::hash::flow`], `endpoint_basis` [`crate::record::Endpoint::basis`].
+/// A node port for a new flow: free towards the endpoint, and with room for the flow's endpoint entry;
+/// if none is free, one whose flow is closed and only waits for retransmissions. `hash` is [`crate::hash::flow`], `endpoint_basis` [`crate::record::Endpoint::basis`].
 ///
 /// # Errors
 /// [`Reason::NodePortsExhausted`] if every port tried is some other flow's to this endpoint,
@@ -51,6 +52,7 @@ pub fn choose<A: Client>(
 ) -> Result<u16, Reason> {
     let start = ports.start(hash);
     let mut refusal = Reason::NodePortsExhausted;
+    let mut last_resort = 0;
     for step in 0..PORT_PROBES {
         if step >= ports.count as u32 {
             break;
@@ -59,11 +61,14 @@ pub fn choose<A: Client>(
         let hash = hash::reply(keys, endpoint_basis, node_port);
         match flows.probe(hash, node_port, now) {
             Probe::TAKEN => {}
+            // The last of them, not the first: a choice between them is one more the verifier must
+            // follow each time round.
+            probe if probe.is_last_resort() => last_resort = node_port,
             probe if probe.has_room() => return Ok(node_port),
             _ => refusal = Reason::FlowTableFull,
         }
     }
-    Err(refusal)
+    if last_resort != 0 { Ok(last_resort) } else { Err(refusal) }
 }
 
 /// What came of looking for room in a bucket: how willingly the best entry yields, and which it is.
@@ -73,6 +78,8 @@ pub struct Probe(u32);
 impl Probe {
     /// Another flow has the node port.
     pub const TAKEN: Self = Self(u32::MAX);
+    /// Set when the entry is the closed flow's that has the node port. Above everything else of it.
+    const LAST_RESORT: u32 = 1 << 30;
 
     /// From [`Probe::word`].
     #[inline(always)]
@@ -84,6 +91,12 @@ impl Probe {
     #[inline(always)]
     pub const fn word(self) -> u32 {
         self.0
+    }
+
+    /// The node port is a closed flow's.
+    #[inline(always)]
+    const fn is_last_resort(self) -> bool {
+        self.0 & Self::LAST_RESORT != 0
     }
 
     /// An entry yields.
@@ -108,7 +121,8 @@ impl Probe {
 /// Whether a node port can be had, and in which entry. `hash` is [`crate::hash::reply`].
 ///
 /// Any entry of the bucket with this port counts as taken, also another endpoint's: so a port names
-/// at most one entry of a bucket, and finding needs no second look.
+/// at most one entry of a bucket, and finding needs no second look. A closed flow's port is a last
+/// resort, to be had in its own entry.
 #[inline(always)]
 pub fn probe<A: Client>(
     flows: &impl Flows<A>,
@@ -119,11 +133,16 @@ pub fn probe<A: Client>(
     let Some(bucket) = flows.bucket(first(hash)) else {
         return Probe::TAKEN;
     };
-    for entry in &bucket.entries {
-        let state = entry.state();
+    for index in 0..WAYS as u32 {
+        let state = bucket.entries[index as usize].state();
         let holds_port = is_endpoint_entry(state) && state.node_port() == node_port;
         if holds_port && state.is_live(now) {
-            return Probe::TAKEN;
+            return match state.progress().phase() {
+                Phase::Closed => {
+                    Probe(Probe::LAST_RESORT + state.yielding(now) * WAYS as u32 + index)
+                }
+                _ => Probe::TAKEN,
+            };
         }
     }
     most_yielding(bucket, now)

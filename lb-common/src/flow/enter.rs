@@ -3,7 +3,6 @@
 use super::choose::{Probe, most_yielding};
 use super::entry::{Client, Entry, State};
 use super::find::find_earlier;
-use super::follow::end;
 use super::{Steps, first, second};
 use crate::hash::{self, Keys};
 use crate::phase::{Progress, Side};
@@ -35,8 +34,10 @@ pub fn enter<A: Client>(
 ) -> bool {
     // Also one that is over: with two flows of one tuple in the table, whoever takes an entry of the
     // dead one could take the live one's other entry for its partner.
-    if let Some(earlier) = find_earlier(flows, hash, key) {
-        end(flows, keys, key, earlier);
+    if let Some((entry, state)) = find_earlier(flows, hash, key)
+        && entry.replace(state, State::EMPTY)
+    {
+        flows.forget_partner(key, state, now);
     }
     let Some(endpoint_entry) = endpoint_entry(flows, keys, &entrant, now) else {
         return false;
@@ -102,7 +103,7 @@ fn claim<A: Client>(
         return None;
     }
     if state != State::EMPTY {
-        flows.forget_partner(entry.key(), state);
+        flows.forget_partner(entry.key(), state, now);
     }
     Some(entry)
 }

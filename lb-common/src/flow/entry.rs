@@ -172,6 +172,16 @@ impl State {
         (self.0 ^ other.0) & (0xffff_ffff_0000_0000 | Self::OF_ENDPOINT) == 0
     }
 
+    /// Of one flow, whichever side: endpoint and node port are equal, and both entries are live or
+    /// neither. A flow that is over may have left an entry with the words of a later one.
+    #[inline(always)]
+    pub(super) const fn is_of(self, flow: Self, now: u32) -> bool {
+        let way = (self.0 ^ flow.0) >> 32;
+        // The sign tells. One comparison in all: each doubles the verifier's ways through a bucket.
+        let liveness = (self.remaining(now) - 1 ^ flow.remaining(now) - 1) as u32 >> 31;
+        way | liveness as u64 == 0
+    }
+
     /// With another progress and end.
     #[inline(always)]
     #[must_use]

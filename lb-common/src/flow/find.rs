@@ -49,21 +49,22 @@ pub fn find_by_endpoint<A: Client>(
     None
 }
 
-/// The client entry of a flow that is known in full.
+/// The client entry of a flow that is known in full. `flow` is the state of either entry.
 #[inline(always)]
 pub(super) fn find_client_entry<A: Client>(
     flows: &impl Flows<A>,
     hash: u64,
     key: A::Key,
-    node_port: u16,
+    flow: State,
+    now: u32,
 ) -> Option<(&Entry<A::Key>, State)> {
     for number in [first(hash), second(hash)] {
         let bucket = flows.bucket(number)?;
         for index in 0..WAYS as u32 {
             let entry = &bucket.entries[index as usize];
             let state = entry.state();
-            let is_it = state.node_port() == node_port && !is_endpoint_entry(state);
-            if is_it && state.endpoint() != 0 && entry.key() == key {
+            let is_it = state.is_of(flow, now) && !is_endpoint_entry(state);
+            if is_it && entry.key() == key {
                 return Some((bucket.entry(index, hash), state));
             }
         }
@@ -71,39 +72,40 @@ pub(super) fn find_client_entry<A: Client>(
     None
 }
 
-/// The state of a tuple's client entry, also of a flow that is over and still in the table.
+/// The client entry of a tuple, also of a flow that is over and still in the table.
 #[inline(always)]
 pub(super) fn find_earlier<A: Client>(
     flows: &impl Flows<A>,
     hash: u64,
     key: A::Key,
-) -> Option<State> {
+) -> Option<(&Entry<A::Key>, State)> {
     for number in [first(hash), second(hash)] {
         let bucket = flows.bucket(number)?;
         for index in 0..WAYS as u32 {
             let entry = &bucket.entries[index as usize];
             let state = entry.state();
             if state.endpoint() != 0 && !is_endpoint_entry(state) && entry.key() == key {
-                return Some(state);
+                return Some((bucket.entry(index, hash), state));
             }
         }
     }
     None
 }
 
-/// The endpoint entry of a flow that is known in full.
+/// The endpoint entry of a flow that is known in full. `flow` is the state of either entry.
 #[inline(always)]
 pub(super) fn find_endpoint_entry<A: Client>(
     flows: &impl Flows<A>,
     hash: u64,
     key: A::Key,
-    node_port: u16,
+    flow: State,
+    now: u32,
 ) -> Option<(&Entry<A::Key>, State)> {
     let bucket = flows.bucket(first(hash))?;
     for index in 0..WAYS as u32 {
         let entry = &bucket.entries[index as usize];
         let state = entry.state();
-        if state.node_port() == node_port && is_endpoint_entry(state) && entry.key() == key {
+        if state.is_of(flow, now) && is_endpoint_entry(state) && entry.key() == key {
             return Some((bucket.entry(index, hash), state));
         }
     }

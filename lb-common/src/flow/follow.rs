@@ -42,12 +42,13 @@ pub fn advance<A: Client>(
     key: A::Key,
     state: State,
     step: Step,
+    now: u32,
 ) -> Option<Ending> {
-    let (entry, _) = own(flows, keys, key, state)?;
+    let (entry, _) = own(flows, keys, key, state, now)?;
     if !entry.replace(state, state.with(step.progress, step.expires)) {
         return None;
     }
-    if let Some((entry, state)) = partner(flows, keys, key, state) {
+    if let Some((entry, state)) = partner(flows, keys, key, state, now) {
         let progress = state.progress().merged(step.progress);
         entry.replace(state, state.with(progress, step.expires));
     }
@@ -56,11 +57,17 @@ pub fn advance<A: Client>(
 
 /// Takes a flow out of the table. `state` is that of either entry when it was found.
 #[inline(always)]
-pub fn end<A: Client>(flows: &impl Steps<A>, keys: &impl Keys, key: A::Key, state: State) {
-    if let Some((entry, now)) = own(flows, keys, key, state)
-        && entry.replace(now, State::EMPTY)
+pub fn end<A: Client>(
+    flows: &impl Steps<A>,
+    keys: &impl Keys,
+    key: A::Key,
+    state: State,
+    now: u32,
+) {
+    if let Some((entry, found)) = own(flows, keys, key, state, now)
+        && entry.replace(found, State::EMPTY)
     {
-        flows.forget_partner(key, state);
+        flows.forget_partner(key, state, now);
     }
 }
 
@@ -71,8 +78,9 @@ pub fn forget_partner<A: Client>(
     keys: &impl Keys,
     key: A::Key,
     state: State,
+    now: u32,
 ) {
-    if let Some((entry, state)) = partner(flows, keys, key, state) {
+    if let Some((entry, state)) = partner(flows, keys, key, state, now) {
         entry.replace(state, State::EMPTY);
     }
 }
@@ -84,11 +92,12 @@ fn own<'a, A: Client>(
     keys: &impl Keys,
     key: A::Key,
     state: State,
+    now: u32,
 ) -> Option<(&'a Entry<A::Key>, State)> {
     if is_endpoint_entry(state) {
-        of_endpoint(flows, keys, key, state)
+        of_endpoint(flows, keys, key, state, now)
     } else {
-        of_client(flows, keys, key, state)
+        of_client(flows, keys, key, state, now)
     }
 }
 
@@ -99,11 +108,12 @@ fn partner<'a, A: Client>(
     keys: &impl Keys,
     key: A::Key,
     state: State,
+    now: u32,
 ) -> Option<(&'a Entry<A::Key>, State)> {
     if is_endpoint_entry(state) {
-        of_client(flows, keys, key, state)
+        of_client(flows, keys, key, state, now)
     } else {
-        of_endpoint(flows, keys, key, state)
+        of_endpoint(flows, keys, key, state, now)
     }
 }
 
@@ -113,10 +123,11 @@ fn of_client<'a, A: Client>(
     keys: &impl Keys,
     key: A::Key,
     state: State,
+    now: u32,
 ) -> Option<(&'a Entry<A::Key>, State)> {
     let (client, port, service) = A::from_key(key);
     let hash = hash::flow(keys, flows.service_basis(service)?, client, port);
-    find_client_entry(flows, hash, key, state.node_port())
+    find_client_entry(flows, hash, key, state, now)
 }
 
 #[inline(always)]
@@ -125,7 +136,8 @@ fn of_endpoint<'a, A: Client>(
     keys: &impl Keys,
     key: A::Key,
     state: State,
+    now: u32,
 ) -> Option<(&'a Entry<A::Key>, State)> {
     let hash = hash::reply(keys, flows.endpoint_basis(state.endpoint())?, state.node_port());
-    find_endpoint_entry(flows, hash, key, state.node_port())
+    find_endpoint_entry(flows, hash, key, state, now)
 }

@@ -50,7 +50,7 @@ pub trait Steps<A: Client>: Flows<A> {
     /// [`probe`].
     fn probe(&self, hash: u64, node_port: u16, now: u32) -> Probe;
     /// [`forget_partner`].
-    fn forget_partner(&self, key: A::Key, state: State);
+    fn forget_partner(&self, key: A::Key, state: State, now: u32);
 }
 
 /// Number of the first bucket of a hash.

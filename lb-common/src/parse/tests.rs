@@ -41,7 +41,11 @@ fn ipv4(protocol: u8, fragment: u16, options: &[u8], transport: &[u8]) -> Vec<u8
 fn ipv6(extensions: &[(u8, &[u8])], protocol: u8, transport: &[u8]) -> Vec<u8> {
     let types = extensions.iter().map(|(kind, _)| *kind).chain([protocol]);
     let mut types = types.collect::<Vec<_>>().into_iter();
-    let length = extensions.iter().map(|(_, bytes)| bytes.len()).sum::<usize>() + transport.len();
+    let length = extensions
+        .iter()
+        .map(|(_, bytes)| bytes.len())
+        .sum::<usize>()
+        + transport.len();
     let mut packet = vec![0x60, 0, 0, 0];
     packet.extend((length as u16).to_be_bytes());
     packet.extend([types.next().unwrap(), 64]);
@@ -124,7 +128,10 @@ impl Seen {
 
 /// Every frame that parses, with what it parses to.
 fn catalogue() -> Vec<(&'static str, Vec<u8>, Seen)> {
-    let (one, two) = (&[(ETHER_VLAN, 7)][..], &[(ETHER_QINQ, 7), (ETHER_VLAN, 8)][..]);
+    let (one, two) = (
+        &[(ETHER_VLAN, 7)][..],
+        &[(ETHER_QINQ, 7), (ETHER_VLAN, 8)][..],
+    );
     let options = [1_u8; 40];
     let (short, long) = (&[0_u8; 8][..], &[&[0_u8, 1][..], &[0; 14]].concat()[..]);
     let plain = ipv4(TCP, 0, &[], &tcp(SYN));
@@ -132,7 +139,11 @@ fn catalogue() -> Vec<(&'static str, Vec<u8>, Seen)> {
     let many = [(0, short), (60, long), (60, short), (60, short)];
     let behind_one = ipv6(&[(0, short)], UDP, &udp());
     vec![
-        ("TCP over IPv4", ethernet(&[], ETHER_IPV4, &plain), Seen::v4(14, 34, TCP, 40)),
+        (
+            "TCP over IPv4",
+            ethernet(&[], ETHER_IPV4, &plain),
+            Seen::v4(14, 34, TCP, 40),
+        ),
         (
             "UDP over IPv4",
             ethernet(&[], ETHER_IPV4, &ipv4(UDP, 0, &[], &udp())),
@@ -153,15 +164,31 @@ fn catalogue() -> Vec<(&'static str, Vec<u8>, Seen)> {
             ethernet(&[], ETHER_IPV4, &ipv4(UDP, 0, &options, &udp())),
             Seen::v4(14, 74, UDP, 68),
         ),
-        ("802.1Q", ethernet(one, ETHER_IPV4, &plain), Seen::v4(18, 38, TCP, 40)),
-        ("QinQ", ethernet(two, ETHER_IPV4, &plain), Seen::v4(22, 42, TCP, 40)),
-        ("TCP over IPv6", ethernet(&[], ETHER_IPV6, &plain6), Seen::v6(14, 54, TCP, 60)),
+        (
+            "802.1Q",
+            ethernet(one, ETHER_IPV4, &plain),
+            Seen::v4(18, 38, TCP, 40),
+        ),
+        (
+            "QinQ",
+            ethernet(two, ETHER_IPV4, &plain),
+            Seen::v4(22, 42, TCP, 40),
+        ),
+        (
+            "TCP over IPv6",
+            ethernet(&[], ETHER_IPV6, &plain6),
+            Seen::v6(14, 54, TCP, 60),
+        ),
         (
             "UDP over IPv6",
             ethernet(&[], ETHER_IPV6, &ipv6(&[], UDP, &udp())),
             Seen::v6(14, 54, UDP, 48),
         ),
-        ("QinQ with IPv6", ethernet(two, ETHER_IPV6, &plain6), Seen::v6(22, 62, TCP, 60)),
+        (
+            "QinQ with IPv6",
+            ethernet(two, ETHER_IPV6, &plain6),
+            Seen::v6(22, 62, TCP, 60),
+        ),
         (
             "one extension header",
             ethernet(&[], ETHER_IPV6, &behind_one),
@@ -186,7 +213,11 @@ fn a_whole_packet_parses_to_its_fields() {
 fn a_packet_cut_anywhere_in_its_headers_is_truncated() {
     for (name, frame, _) in catalogue() {
         for length in 0..frame.len() {
-            assert_eq!(read(&frame[..length]), Err(Reason::Truncated), "{name} cut to {length}");
+            assert_eq!(
+                read(&frame[..length]),
+                Err(Reason::Truncated),
+                "{name} cut to {length}"
+            );
         }
     }
 }
@@ -201,7 +232,11 @@ fn every_refusal_passes_the_packet() {
             for byte in 0..=u8::MAX {
                 frame[place] = byte;
                 if let Err(reason) = read(frame) {
-                    assert_eq!(reason.verdict(), crate::verdict::Verdict::Pass, "{reason:?}");
+                    assert_eq!(
+                        reason.verdict(),
+                        crate::verdict::Verdict::Pass,
+                        "{reason:?}"
+                    );
                 }
             }
             frame[place] = before;
@@ -212,7 +247,10 @@ fn every_refusal_passes_the_packet() {
 #[test]
 fn a_frame_without_ip_is_named() {
     for ether_type in [0x0806, 0x0000, 0x8863, 0xffff] {
-        assert_eq!(read(&ethernet(&[], ether_type, &[0; 64])), Err(Reason::NotIp));
+        assert_eq!(
+            read(&ethernet(&[], ether_type, &[0; 64])),
+            Err(Reason::NotIp)
+        );
     }
     let three = [(ETHER_QINQ, 1), (ETHER_VLAN, 2), (ETHER_VLAN, 3)];
     let frame = ethernet(&three, ETHER_IPV4, &ipv4(TCP, 0, &[], &tcp(SYN)));
@@ -225,7 +263,11 @@ fn a_protocol_without_ports_is_named() {
         let frame = ethernet(&[], ETHER_IPV4, &ipv4(protocol, 0, &[], &[0; 20]));
         assert_eq!(read(&frame), Err(Reason::OtherProtocol), "{protocol}");
         let frame = ethernet(&[], ETHER_IPV6, &ipv6(&[], protocol, &[0; 20]));
-        assert_eq!(read(&frame), Err(Reason::OtherProtocol), "{protocol} over IPv6");
+        assert_eq!(
+            read(&frame),
+            Err(Reason::OtherProtocol),
+            "{protocol} over IPv6"
+        );
     }
 }
 
@@ -235,7 +277,11 @@ fn fragments_are_named_first_and_later_ones() {
         let frame = ethernet(&[], ETHER_IPV4, &ipv4(UDP, fragment, &[], &udp()));
         assert_eq!(read(&frame), Err(Reason::Fragment), "{fragment:#x}");
     }
-    let frame = ethernet(&[], ETHER_IPV6, &ipv6(&[(0, &[0; 8]), (44, &[0; 8])], UDP, &udp()));
+    let frame = ethernet(
+        &[],
+        ETHER_IPV6,
+        &ipv6(&[(0, &[0; 8]), (44, &[0; 8])], UDP, &udp()),
+    );
     assert_eq!(read(&frame), Err(Reason::Fragment));
 }
 
@@ -259,13 +305,27 @@ fn a_header_that_contradicts_itself_is_malformed() {
         read(&ethernet(&[], ETHER_IPV4, &packet))
     };
     assert_eq!(with(0, 0x65), Err(Reason::Malformed), "version 6");
-    assert_eq!(with(0, 0x44), Err(Reason::Malformed), "a header of four words");
-    assert_eq!(with(3, 39), Err(Reason::Malformed), "no room for the TCP header");
+    assert_eq!(
+        with(0, 0x44),
+        Err(Reason::Malformed),
+        "a header of four words"
+    );
+    assert_eq!(
+        with(3, 39),
+        Err(Reason::Malformed),
+        "no room for the TCP header"
+    );
     let mut packet = ipv6(&[], UDP, &udp());
     packet[5] = 7;
-    assert_eq!(read(&ethernet(&[], ETHER_IPV6, &packet)), Err(Reason::Malformed));
+    assert_eq!(
+        read(&ethernet(&[], ETHER_IPV6, &packet)),
+        Err(Reason::Malformed)
+    );
     packet[0] = 0x40;
-    assert_eq!(read(&ethernet(&[], ETHER_IPV6, &packet)), Err(Reason::Malformed));
+    assert_eq!(
+        read(&ethernet(&[], ETHER_IPV6, &packet)),
+        Err(Reason::Malformed)
+    );
 }
 
 #[test]
@@ -278,7 +338,7 @@ fn signals_are_those_of_the_flags() {
         let seen = signals(flags);
         assert_eq!(seen.has(Signals::FIN), flags & FIN != 0, "{flags:#b}");
         assert_eq!(seen.has(Signals::RST), flags & RST != 0, "{flags:#b}");
-        let opens = flags & SYN != 0 && flags & ACK == 0;
+        let opens = flags & (SYN | ACK | RST) == SYN;
         assert_eq!(seen.has(Signals::SYN), opens, "{flags:#b}");
     }
 }

@@ -22,9 +22,18 @@ fn content() -> impl Strategy<Value = Content> {
         // Sums close to zero, where the two zeros of ones' complement meet.
         proptest::collection::vec(prop_oneof![Just(0_u8), Just(0xff)], 0..4),
     ];
-    (prop_oneof![Just(TCP), Just(UDP)], 2_u8.., any::<bool>(), payload).prop_map(
-        |(protocol, hops, has_checksum, payload)| Content { protocol, hops, has_checksum, payload },
+    (
+        prop_oneof![Just(TCP), Just(UDP)],
+        2_u8..,
+        any::<bool>(),
+        payload,
     )
+        .prop_map(|(protocol, hops, has_checksum, payload)| Content {
+            protocol,
+            hops,
+            has_checksum,
+            payload,
+        })
 }
 
 /// A family's frames, every checksum computed in full.
@@ -35,7 +44,11 @@ trait Build: Parse + Rewrite {
     fn frame(tuple: &Tuple<Self>, content: &Content) -> Vec<u8> {
         let segment = segment(tuple, content);
         let mut frame = vec![2; 12];
-        frame.extend(if Self::WORDS == 1 { [0x08, 0x00] } else { [0x86, 0xdd] });
+        frame.extend(if Self::WORDS == 1 {
+            [0x08, 0x00]
+        } else {
+            [0x86, 0xdd]
+        });
         frame.extend(Self::header(tuple, content, segment.len() as u16));
         frame.extend(segment);
         frame
@@ -104,7 +117,10 @@ fn both<A: Build>(from: &Tuple<A>, to: &Tuple<A>, content: &Content) -> (Vec<u8>
     let mut frame = A::frame(from, content);
     let packet = A::parse(&frame[..], NETWORK).unwrap();
     rewrite(&mut frame[..], &packet, to).unwrap();
-    let after = Content { hops: content.hops - 1, ..content.clone() };
+    let after = Content {
+        hops: content.hops - 1,
+        ..content.clone()
+    };
     (frame, A::frame(to, &after))
 }
 
@@ -169,9 +185,17 @@ fn a_udp_packet_without_checksum_gets_none() {
         source_port: 40_000,
         destination_port: 53,
     };
-    let to = Tuple { source_port: 10_240, destination: V4::from_bytes([10, 64, 1, 2]), ..from };
-    let content =
-        Content { protocol: UDP, hops: 64, has_checksum: false, payload: b"query".to_vec() };
+    let to = Tuple {
+        source_port: 10_240,
+        destination: V4::from_bytes([10, 64, 1, 2]),
+        ..from
+    };
+    let content = Content {
+        protocol: UDP,
+        hops: 64,
+        has_checksum: false,
+        payload: b"query".to_vec(),
+    };
     let (turned, anew) = both(&from, &to, &content);
     assert_eq!(turned, anew);
     assert_eq!(turned[NETWORK + 26..NETWORK + 28], [0, 0]);
@@ -179,8 +203,18 @@ fn a_udp_packet_without_checksum_gets_none() {
 
 #[test]
 fn a_packet_whose_headers_are_gone_is_not_rewritten() {
-    let from = Tuple { source: V4(1), destination: V4(2), source_port: 3, destination_port: 4 };
-    let content = Content { protocol: UDP, hops: 9, has_checksum: true, payload: Vec::new() };
+    let from = Tuple {
+        source: V4(1),
+        destination: V4(2),
+        source_port: 3,
+        destination_port: 4,
+    };
+    let content = Content {
+        protocol: UDP,
+        hops: 9,
+        has_checksum: true,
+        payload: Vec::new(),
+    };
     let mut frame = V4::frame(&from, &content);
     let packet = V4::parse(&frame[..], NETWORK).unwrap();
     assert_eq!(rewrite(&mut frame[..NETWORK + 27], &packet, &from), None);

@@ -113,7 +113,8 @@ fn next(course: &mut Course) -> Option<Stop> {
             ports: [(position as u16 | 0x8000).to_be_bytes(), [0; 2]],
         });
     }
-    WALK.get((course.start + (position & course.mask)) as u32).copied()
+    WALK.get((course.start + (position & course.mask)) as u32)
+        .copied()
 }
 
 /// Source and destination address are word 3, ports and sequence number word 4.

@@ -186,8 +186,10 @@ fn admit<A: Family>(packet: &Packet<A>, key: &A::Key, service: u32) -> Option<(u
         port: packet.source_port,
         padding: [0; 3],
     };
-    for probe in 0..16 {
-        let node_port = NODE_PORTS.0 + (hash as u32).wrapping_add(probe) as u16 % NODE_PORTS.1;
+    let stride = (hash >> 16) as u16 | 1;
+    for probe in 0..16_u16 {
+        let node_port =
+            NODE_PORTS.0 + (hash as u16).wrapping_add(probe.wrapping_mul(stride)) % NODE_PORTS.1;
         let reply = Packet {
             source: A::from_wide(endpoint.address),
             destination: A::from_wide(endpoint.node),

@@ -4,22 +4,27 @@
 //! |---|---|
 //! | map | a pin, a program that uses it, or an open file |
 //! | program | a link that runs it |
-//! | link | its pin: `PIN_DIR/xdp-MODE-IFACE`, `PIN_DIR/tcx-IFACE` |
+//! | link | its pin: `PIN_DIR/xdp-MODE-IFACE`, `PIN_DIR/tcx-IFACE` (see `hook`) |
 //!
 //! The daemon holds none of them alone. A new daemon puts its program into the links that are pinned:
 //! the kernel exchanges it between two frames.
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use aya::Ebpf;
 use aya::programs::links::{FdLink, PinnedLink};
-use aya::programs::tc::TcAttachOptions;
-use aya::programs::{LinkOrder, TcAttachType, XdpMode as Attach};
+use aya::programs::XdpMode as Attach;
 
 use super::object::{deliver, xdp};
-use super::{Interface, XdpMode, interface};
+use super::{Interface, XdpMode, hook, interface};
+
+/// How long the kernel may take to take a program off, and how often it is asked.
+const GONE_LIMIT: Duration = Duration::from_secs(2);
+const GONE_POLL: Duration = Duration::from_millis(1);
 
 /// Attaches the programs to `wanted`, taking over links that are pinned, and takes them off every other
 /// interface. Returns what each interface runs; `notes` gets what an operator should know.
@@ -41,7 +46,7 @@ pub fn attach(
     let mut running = Vec::new();
     for one in wanted {
         // First the program that takes what the other hands over.
-        attach_deliver(ebpf, pin_dir, &one.name, notes)
+        hook::attach(deliver(ebpf)?, pin_dir, &one.name)
             .with_context(|| format!("attach to the ingress hook of {}", one.name))?;
         let mode = attach_xdp(ebpf, pin_dir, one, notes)
             .with_context(|| format!("attach XDP to {}", one.name))?;
@@ -49,7 +54,8 @@ pub fn attach(
     }
     for (path, name) in pins(pin_dir)? {
         if !wanted.iter().any(|one| one.name == name) {
-            fs::remove_file(&path).with_context(|| format!("unpin {}", path.display()))?;
+            unpin(&path, &name)?;
+            hook::detach_filter(&name);
             notes.push(format!("{name} is not in the configuration any more: detached from it"));
         }
     }
@@ -65,10 +71,27 @@ pub fn detach(pin_dir: &Path) -> Result<()> {
     // XDP first: without it nothing is handed over.
     let mut pins = pins(pin_dir)?;
     pins.sort_by_key(|(path, _)| !is_xdp(path));
-    for (path, _) in pins {
-        fs::remove_file(&path).with_context(|| format!("unpin {}", path.display()))?;
+    for (path, name) in pins {
+        unpin(&path, &name)?;
+        hook::detach_filter(&name);
     }
     Ok(())
+}
+
+/// Removes the pin of a link, and waits until the kernel has taken the program off: it does so a moment
+/// after the last pin is gone.
+fn unpin(path: &Path, name: &str) -> Result<()> {
+    fs::remove_file(path).with_context(|| format!("unpin {}", path.display()))?;
+    let deadline = Instant::now() + GONE_LIMIT;
+    while is_xdp(path) && runs_xdp(name) && Instant::now() < deadline {
+        sleep(GONE_POLL);
+    }
+    Ok(())
+}
+
+fn runs_xdp(name: &str) -> bool {
+    let index = interface::index(name);
+    index.is_some_and(|index| matches!(interface::xdp_attached(index), Ok(Some(_))))
 }
 
 fn attach_xdp(
@@ -97,7 +120,7 @@ fn attach_xdp(
                 )),
             }
         }
-        fs::remove_file(&path).with_context(|| format!("unpin {}", path.display()))?;
+        unpin(&path, &wanted.name)?;
     }
     let modes: &[XdpMode] = match wanted.mode {
         XdpMode::Auto => &[XdpMode::Native, XdpMode::Generic],
@@ -132,36 +155,6 @@ fn refuse_foreign(name: &str) -> Result<()> {
              `bpftool prog show id {0}` tells whose it is, `ip link set dev {name} xdp off` ends it",
             attached.program_id
         );
-    }
-    Ok(())
-}
-
-fn attach_deliver(
-    ebpf: &mut Ebpf,
-    pin_dir: &Path,
-    name: &str,
-    notes: &mut Vec<String>,
-) -> Result<()> {
-    let program = deliver(ebpf)?;
-    let path = pin_dir.join(format!("tcx-{name}"));
-    if path.exists() {
-        let link = FdLink::from(PinnedLink::from_pin(&path)?);
-        if let Ok(link) = program.attach_to_link(link.try_into()?) {
-            drop(program.take_link(link)?);
-            return Ok(());
-        }
-        fs::remove_file(&path).with_context(|| format!("unpin {}", path.display()))?;
-    }
-    let options = TcAttachOptions::TcxOrder(LinkOrder::first());
-    match program.attach_with_options(name, TcAttachType::Ingress, options) {
-        Ok(link) => {
-            let link: FdLink = program.take_link(link)?.try_into()?;
-            link.pin(&path)?;
-        }
-        Err(error) => notes.push(format!(
-            "{name} takes no program at its ingress hook ({error}; kernel 6.6 has it): packets to \
-             neighbours that are not resolved yet are lost"
-        )),
     }
     Ok(())
 }

@@ -4,6 +4,7 @@ mod attach;
 mod bpffs;
 mod counters;
 mod flows;
+mod hook;
 mod interface;
 mod layout;
 mod mapped;

@@ -52,10 +52,10 @@ pub(super) fn play(screen: &Screen, stage: &Stage, promises: &mut Promises) -> R
     let columns = [
         Column::Number("OLD/NEW"),
         Column::Number("IN EFFECT"),
-        Column::Number("COMMAND"),
+        Column::Number("ANSWERED"),
         Column::Number("NEW FLOWS"),
-        Column::Number("OLD"),
-        Column::Number("NEW"),
+        Column::Number("→ OLD"),
+        Column::Number("→ NEW"),
         Column::Number("HELD OPEN"),
         Column::Number("ECHOES"),
         Column::Number("MOVED"),

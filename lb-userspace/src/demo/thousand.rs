@@ -36,11 +36,11 @@ pub(super) fn play(screen: &Screen, stage: &Stage, promises: &mut Promises) -> R
     }
     screen.say("     and the same for echo-v6, echo-udp and echo-udp-v6")?;
     let columns = [
-        Column::Text("WEIGHTS"),
+        Column::Text("OLD:NEW"),
         Column::Text("TRAFFIC"),
         Column::Number("ASKED"),
-        Column::Number("OLD"),
-        Column::Number("NEW"),
+        Column::Number("→ OLD"),
+        Column::Number("→ NEW"),
         Column::Number("OBSERVED"),
         Column::Number("CHANCE ALLOWS"),
         Column::Text(""),

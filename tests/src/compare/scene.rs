@@ -9,6 +9,9 @@ use lb_userspace::desired::{Backend, Endpoint, Idle, Protocol, Service};
 use lb_userspace::lab::{VIP_V4, VIP_V6};
 use lb_userspace::weights::from_relative;
 
+/// No flow is live after this silence: the limits below, and ten ticks for closed ones.
+pub const LONGEST_LIFE: Duration = Duration::from_secs(12);
+
 /// Services that change at random.
 pub struct Scene {
     dice: Rng,
@@ -16,13 +19,18 @@ pub struct Scene {
 
 impl Scene {
     pub fn new(seed: u64) -> Self {
-        Self { dice: Rng::with_seed(seed ^ 0x5ce_e0) }
+        Self {
+            dice: Rng::with_seed(seed ^ 0x0005_cee0),
+        }
     }
 
     /// The services from now on: other weights, now and then other endpoints.
     pub fn next(&mut self) -> Vec<Service> {
         let mut services = Vec::new();
-        for (family, vip) in [IpAddr::from(VIP_V4), VIP_V6.into()].into_iter().enumerate() {
+        for (family, vip) in [IpAddr::from(VIP_V4), VIP_V6.into()]
+            .into_iter()
+            .enumerate()
+        {
             for protocol in [Protocol::Tcp, Protocol::Udp] {
                 for port in [9000, 9001] {
                     let name = format!("{family}-{protocol:?}-{port}");
@@ -35,7 +43,11 @@ impl Scene {
     }
 
     fn service(&mut self, name: String, address: SocketAddr, protocol: Protocol) -> Service {
-        let numbers = [self.dice.u64(1..100), self.dice.u64(0..100), self.dice.u64(0..3)];
+        let numbers = [
+            self.dice.u64(1..100),
+            self.dice.u64(0..100),
+            self.dice.u64(0..3),
+        ];
         let weights = from_relative(&numbers).expect("the first is not zero");
         let place = |segment, host| match address {
             SocketAddr::V4(_) => v4(segment, host),
@@ -53,7 +65,10 @@ impl Scene {
         let old = vec![endpoint(1, 2, address.port()), endpoint(1, 3, 8081)];
         // No neighbour is known for the one, no way leads to the other.
         let odd = vec![endpoint(1, 77, 8080), endpoint(9, 9, 8080)];
-        let backends = ["old", "new", "odd"].into_iter().zip([old, new, odd]).zip(weights);
+        let backends = ["old", "new", "odd"]
+            .into_iter()
+            .zip([old, new, odd])
+            .zip(weights);
         Service {
             name,
             address,

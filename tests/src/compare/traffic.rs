@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use fastrand::Rng;
 use lb_common::verdict::{Reason, Verdict};
-use lb_tests::model::read;
+use lb_tests::model::{Tuple, read};
 use lb_tests::node::{Port, client, v4, v6};
 use lb_tests::packet::{
     ACK, DESTINATION_OPTIONS, FIN, HOP_BY_HOP, ICMP, ICMP6, PSH, Packet, ROUTING, RST, SYN, TCP,
@@ -32,17 +32,27 @@ pub struct Traffic {
     ports: [Port; 3],
     services: Vec<(SocketAddr, u8)>,
     asked: Vec<Asked>,
+    next: Option<Packet>,
 }
 
 impl Traffic {
     pub fn new(seed: u64, ports: [Port; 3]) -> Self {
-        Self { dice: Rng::with_seed(seed), ports, services: Vec::new(), asked: Vec::new() }
+        Self {
+            dice: Rng::with_seed(seed),
+            ports,
+            services: Vec::new(),
+            asked: Vec::new(),
+            next: None,
+        }
     }
 
     /// Clients talk to these services from now on.
     pub fn follow(&mut self, services: &[Service]) {
         let number = |protocol| if protocol == Protocol::Tcp { TCP } else { UDP };
-        self.services = services.iter().map(|s| (s.address, number(s.protocol))).collect();
+        self.services = services
+            .iter()
+            .map(|s| (s.address, number(s.protocol)))
+            .collect();
     }
 
     /// Takes note of what the program made of a frame, to answer it some time.
@@ -54,8 +64,11 @@ impl Traffic {
         if self.services.contains(&(read.source, read.protocol)) {
             return;
         }
-        let asked =
-            Asked { node: read.source, endpoint: read.destination, protocol: read.protocol };
+        let asked = Asked {
+            node: read.source,
+            endpoint: read.destination,
+            protocol: read.protocol,
+        };
         if self.asked.len() < REMEMBERED {
             self.asked.push(asked);
         } else {
@@ -64,8 +77,21 @@ impl Traffic {
         }
     }
 
+    /// Sends a flow's next packet at once, whole and small.
+    pub fn ask_again(&mut self, flow: Tuple) {
+        let packet = eth().ip(flow.client.ip(), flow.service.ip());
+        let (source, destination) = (flow.client.port(), flow.service.port());
+        self.next = Some(match flow.protocol {
+            TCP => packet.tcp(ACK, source, destination),
+            _ => packet.udp(source, destination),
+        });
+    }
+
     /// A frame and where it comes in.
     pub fn next(&mut self) -> (Vec<u8>, Port) {
+        if let Some(packet) = self.next.take() {
+            return (packet.bytes(), self.ports[0]);
+        }
         let packet = match self.dice.u8(..100) {
             0..=54 => self.of_client(),
             55..=91 => self.of_endpoint(),
@@ -91,7 +117,11 @@ impl Traffic {
         let place = self.dice.usize(..self.services.len());
         let (service, protocol) = self.services[place];
         let (client_v4, client_v6) = client(self.dice.u16(..CLIENTS));
-        let client = if service.is_ipv4() { client_v4 } else { client_v6 };
+        let client = if service.is_ipv4() {
+            client_v4
+        } else {
+            client_v6
+        };
         let port = 40_000 + self.dice.u16(..PORTS);
         let packet = eth().ip(client, service.ip());
         self.transport(packet, protocol, (port, service.port()), 45)
@@ -111,12 +141,20 @@ impl Traffic {
     fn of_stranger(&mut self) -> Packet {
         let host = self.dice.u8(2..5);
         let is_v4 = self.dice.bool();
-        let of = |segment, host| if is_v4 { v4(segment, host) } else { v6(segment, host) };
+        let of = |segment, host| {
+            if is_v4 {
+                v4(segment, host)
+            } else {
+                v6(segment, host)
+            }
+        };
         let port = self.dice.u16(10_240..30_000);
         let protocol = if self.dice.bool() { TCP } else { UDP };
         let packet = eth().ip(of(1, host), of(self.dice.u8(1..3), 1));
         match self.dice.u8(..4) {
-            0 => packet.protocol(if is_v4 { ICMP } else { ICMP6 }).payload(&[8, 0, 0, 0, 1, 2]),
+            0 => packet
+                .protocol(if is_v4 { ICMP } else { ICMP6 })
+                .payload(&[8, 0, 0, 0, 1, 2]),
             1 => {
                 let vip: IpAddr = self.services[self.dice.usize(..self.services.len())].0.ip();
                 let source = client(7);
@@ -135,12 +173,20 @@ impl Traffic {
         (source, destination): (u16, u16),
         syn_percent: u8,
     ) -> Packet {
-        let length = if self.dice.u8(..10) == 0 { self.dice.usize(..1600) } else { self.dice.usize(..40) };
+        let length = if self.dice.u8(..10) == 0 {
+            self.dice.usize(..1600)
+        } else {
+            self.dice.usize(..40)
+        };
         let payload: Vec<u8> = (0..length).map(|_| self.dice.u8(..)).collect();
         let packet = packet.payload(&payload);
         if protocol == UDP {
             let packet = packet.udp(source, destination);
-            return if self.dice.u8(..5) == 0 { packet.without_checksum() } else { packet };
+            return if self.dice.u8(..5) == 0 {
+                packet.without_checksum()
+            } else {
+                packet
+            };
         }
         let flags = match self.dice.u8(..100) {
             dice if dice < syn_percent => SYN,
@@ -167,8 +213,12 @@ impl Traffic {
             7 | 8 => packet = packet.options(&vec![1; 4 * self.dice.usize(..11)]),
             9..=12 => {
                 for _ in 0..self.dice.u8(1..6) {
-                    let kind = [HOP_BY_HOP, DESTINATION_OPTIONS, DESTINATION_OPTIONS, ROUTING]
-                        [self.dice.usize(..4)];
+                    let kind = [
+                        HOP_BY_HOP,
+                        DESTINATION_OPTIONS,
+                        DESTINATION_OPTIONS,
+                        ROUTING,
+                    ][self.dice.usize(..4)];
                     packet = packet.extension(kind, 8 * self.dice.usize(1..4));
                 }
             }
@@ -188,14 +238,17 @@ impl Traffic {
         match self.dice.u8(..3) {
             0 => arp([10, 64, 0, 1]).bytes(),
             1 => {
-                let mut frame: Vec<u8> =
-                    (0..self.dice.usize(14..200)).map(|_| self.dice.u8(..)).collect();
-                let ether_type = [[8, 0], [0x86, 0xdd], [0x81, 0], [0x88, 0xa8], [8, 6]]
-                    [self.dice.usize(..5)];
+                let mut frame: Vec<u8> = (0..self.dice.usize(14..200))
+                    .map(|_| self.dice.u8(..))
+                    .collect();
+                let ether_type =
+                    [[8, 0], [0x86, 0xdd], [0x81, 0], [0x88, 0xa8], [8, 6]][self.dice.usize(..5)];
                 frame[12..14].copy_from_slice(&ether_type);
                 frame
             }
-            _ => (0..self.dice.usize(14..200)).map(|_| self.dice.u8(..)).collect(),
+            _ => (0..self.dice.usize(14..200))
+                .map(|_| self.dice.u8(..))
+                .collect(),
         }
     }
 }

@@ -27,10 +27,10 @@ pub struct Read {
 }
 
 impl Read {
-    /// SYN without ACK.
+    /// SYN without ACK or RST.
     #[must_use]
     pub fn opens(&self) -> bool {
-        self.flags & (SYN | ACK) == SYN
+        self.flags & (SYN | ACK | RST) == SYN
     }
 
     /// FIN.
@@ -86,10 +86,18 @@ fn ipv4(frame: &[u8], network: usize) -> Result<Read, Reason> {
     if more || offset != 0 {
         return Err(Reason::Fragment);
     }
-    let address = |at: usize| IpAddr::from(<[u8; 4]>::try_from(&ip[at..at + 4]).unwrap_or_default());
+    let address =
+        |at: usize| IpAddr::from(<[u8; 4]>::try_from(&ip[at..at + 4]).unwrap_or_default());
     let addresses = (address(12), address(16));
     let length = word(ip, 2)?;
-    transport(frame, (network, network + header), addresses, (protocol, ip[8]), length, length)
+    transport(
+        frame,
+        (network, network + header),
+        addresses,
+        (protocol, ip[8]),
+        length,
+        length,
+    )
 }
 
 fn ipv6(frame: &[u8], network: usize) -> Result<Read, Reason> {
@@ -118,7 +126,14 @@ fn ipv6(frame: &[u8], network: usize) -> Result<Read, Reason> {
     let payload = word(ip, 4)?;
     // The IP packet's whole length, as far as 16 bits can say it, and what it says without wrapping.
     let length = payload.saturating_add(40);
-    transport(frame, (network, at), addresses, (protocol, ip[7]), length, payload)
+    transport(
+        frame,
+        (network, at),
+        addresses,
+        (protocol, ip[7]),
+        length,
+        payload,
+    )
 }
 
 /// `said` is the length the IP header gives: for IPv4 with its own header, for IPv6 without.

@@ -30,7 +30,11 @@ pub fn turn(frame: &[u8], read: &Read, (source, destination): (SocketAddr, Socke
         put(&mut turned, ip + 24, &octets(destination.ip()));
     }
     put(&mut turned, read.transport, &source.port().to_be_bytes());
-    put(&mut turned, read.transport + 2, &destination.port().to_be_bytes());
+    put(
+        &mut turned,
+        read.transport + 2,
+        &destination.port().to_be_bytes(),
+    );
     let checksum = segment_checksum(frame, &turned, read);
     put(&mut turned, read.checksum(), &checksum.to_be_bytes());
     turned

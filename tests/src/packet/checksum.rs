@@ -5,7 +5,11 @@
 pub fn ones_sum(bytes: &[u8]) -> u16 {
     let mut sum = 0_u32;
     for (place, byte) in bytes.iter().enumerate() {
-        sum += if place % 2 == 0 { u32::from(*byte) << 8 } else { u32::from(*byte) };
+        sum += if place % 2 == 0 {
+            u32::from(*byte) << 8
+        } else {
+            u32::from(*byte)
+        };
         if sum > 0xffff {
             sum -= 0xffff;
         }

@@ -6,10 +6,17 @@ const VIP: [u8; 4] = [10, 99, 0, 1];
 #[test]
 fn a_frame_known_to_be_right_comes_out_byte_for_byte() {
     // The header of RFC 1071's best-known worked example: checksum 0xb861.
-    let packet = eth().ip([192, 168, 0, 1], [192, 168, 0, 199]).hops(0x40).protocol(UDP);
-    let bytes = Packet { label: 0, fragment: Some((0x4000, false)), ..packet }
-        .payload(&[0; 95])
-        .bytes();
+    let packet = eth()
+        .ip([192, 168, 0, 1], [192, 168, 0, 199])
+        .hops(0x40)
+        .protocol(UDP);
+    let bytes = Packet {
+        label: 0,
+        fragment: Some((0x4000, false)),
+        ..packet
+    }
+    .payload(&[0; 95])
+    .bytes();
     assert_eq!(bytes[14..24], [0x45, 0, 0, 0x73, 0, 0, 0x40, 0, 0x40, 0x11]);
     assert_eq!(bytes[24..26], [0xb8, 0x61]);
 }
@@ -37,11 +44,18 @@ fn every_checksum_verifies() {
 fn a_chain_of_extension_headers_links_up() {
     let six = |host| std::net::Ipv6Addr::new(0xfd, 0, 0, 0, 0, 0, 0, host);
     let packet = eth().qinq(5, 6).ip(six(1), six(2)).extension(HOP_BY_HOP, 8);
-    let bytes = packet.extension(DESTINATION_OPTIONS, 16).fragment(3, true).udp(1, 2).bytes();
+    let bytes = packet
+        .extension(DESTINATION_OPTIONS, 16)
+        .fragment(3, true)
+        .udp(1, 2)
+        .bytes();
     assert_eq!(bytes[12..22], [0x88, 0xa8, 0, 5, 0x81, 0, 0, 6, 0x86, 0xdd]);
     let ip = &bytes[22..];
     assert_eq!(usize::from(ip[5]), ip.len() - 40);
-    assert_eq!((ip[6], ip[40], ip[41]), (HOP_BY_HOP, DESTINATION_OPTIONS, 0));
+    assert_eq!(
+        (ip[6], ip[40], ip[41]),
+        (HOP_BY_HOP, DESTINATION_OPTIONS, 0)
+    );
     assert_eq!((ip[48], ip[49]), (44, 1));
     assert_eq!(ip[64..68], [UDP, 0, 0, 3 << 3 | 1]);
 }

@@ -67,7 +67,12 @@ impl Packet {
         }
         let chain: Vec<u8> = chain.into_iter().flat_map(|(_, bytes)| bytes).collect();
         let [label_high, label_low] = self.label.to_be_bytes();
-        let mut header = vec![0x60 | self.class >> 4, self.class << 4, label_high, label_low];
+        let mut header = vec![
+            0x60 | self.class >> 4,
+            self.class << 4,
+            label_high,
+            label_low,
+        ];
         header.extend(((chain.len() + segment.len()) as u16).to_be_bytes());
         header.extend([next, self.hops]);
         header.extend(self.address_bytes());
@@ -105,7 +110,12 @@ impl Packet {
         summed.extend((segment.len() as u16).to_be_bytes());
         summed.extend(segment);
         match (self.transport, sum(&summed)) {
-            (Transport::Udp { has_checksum: false }, _) => [0, 0],
+            (
+                Transport::Udp {
+                    has_checksum: false,
+                },
+                _,
+            ) => [0, 0],
             (Transport::Udp { .. }, [0, 0]) => [0xff, 0xff],
             (_, checksum) => checksum,
         }
@@ -124,6 +134,7 @@ impl Packet {
             IpAddr::V4(v4) => v4.octets().to_vec(),
             IpAddr::V6(v6) => v6.octets().to_vec(),
         };
-        self.addresses.map_or(Vec::new(), |(a, b)| [bytes(a), bytes(b)].concat())
+        self.addresses
+            .map_or(Vec::new(), |(a, b)| [bytes(a), bytes(b)].concat())
     }
 }

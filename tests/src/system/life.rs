@@ -1,8 +1,9 @@
 //! The life of `lbd`: what happens to traffic when it ends, starts, reads its file again.
 
 use std::fs;
-use std::process::Command;
-use std::thread::sleep;
+use std::panic::resume_unwind;
+use std::process::{Command, Stdio};
+use std::thread::{self, sleep};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
@@ -22,6 +23,14 @@ pub(super) fn trials() -> Vec<Trial> {
         trial(
             "SIGTERM leaves forwarding, the next start adopts it",
             stopped_and_started,
+        ),
+        trial(
+            "lbd killed at any moment of a change starts again and breaks nothing",
+            killed_in_a_change,
+        ),
+        trial(
+            "a start with another file keeps the flows of an endpoint that left it",
+            started_with_another_file,
         ),
         trial("detach takes everything out", detach),
         trial("detach takes everything out of one interface", detach_one),
@@ -110,6 +119,59 @@ fn adopted_with_its_weights(scene: &mut Scene, held: Vec<LongLived>) -> Result<(
     Ok(())
 }
 
+fn killed_in_a_change() -> Result<()> {
+    let mut scene = Scene::build(&Topology::two_nets())?;
+    let held = scene.hold_all(HELD, INTERVAL)?;
+    for (round, milliseconds) in [0, 3, 6, 12, 20, 40].into_iter().enumerate() {
+        let lbctl = program("lbctl")?;
+        let mut change = Command::new("sh");
+        // One change after another until nobody listens any more.
+        change
+            .args([
+                "-c",
+                "while \"$0\" set-weight -s echo new=70; do \"$0\" set-weight -s echo new=30; done",
+            ])
+            .arg(lbctl)
+            .env("LB_SOCKET", scene.lab().socket())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        let mut changing = scene.lab().node().spawn(change)?;
+        sleep(Duration::from_millis(150 + milliseconds));
+        scene.take_balancer()?.kill()?;
+        let ended = changing.wait(Duration::from_secs(10))?;
+        ensure!(ended.is_some(), "lbctl goes on without lbd");
+        let counts = scene.ask(ECHO, 50)?;
+        ensure!(counts.failed() == 0, "round {round}, without lbd: {counts}");
+        scene.start_again()?;
+        // Whichever change was the last, file and kernel tell the same.
+        let backends = scene.json(&["get", "backends"])?;
+        let new = &backends["backends"][1];
+        let share = new["percent"].as_f64().context("a share")? / 100.0;
+        ensure!([0.0, 0.3, 0.7].contains(&share), "{new}");
+        scene.ask_for_share(ECHO, 300, share)?;
+    }
+    for held in held {
+        require_unbroken(held, HELD)?;
+    }
+    Ok(())
+}
+
+fn started_with_another_file() -> Result<()> {
+    let mut scene = Scene::without_lbd(&Topology::two_nets())?;
+    let (first, other) = (echo_on(&scene, &["one"])?, echo_on(&scene, &["two"])?);
+    scene.start(&first)?;
+    let held = scene.hold(ECHO, HELD, INTERVAL)?;
+    scene.take_balancer()?.kill()?;
+    scene.start(&other)?;
+    scene.ask_for_share(ECHO, 100, 1.0)?;
+    let before = held.held().echoed;
+    sleep(INTERVAL * 20);
+    ensure!(held.held().echoed >= before + HELD, "{:?}", held.held());
+    let outcome = require_unbroken(held, HELD)?;
+    ensure!(outcome.by_name.get("one") == Some(&HELD), "{outcome:?}");
+    Ok(())
+}
+
 fn detach() -> Result<()> {
     detach_from(&Topology::two_nets())
 }
@@ -134,10 +196,7 @@ fn detach_from(topology: &Topology) -> Result<()> {
         let left: Vec<_> = left.flatten().map(|it| it.file_name()).collect();
         ensure!(left.is_empty(), "pins are left: {left:?}");
     }
-    for service in SERVICES {
-        let silent = scene.ask(service, 1)?;
-        ensure!(silent.answered() == 0, "{}: {silent}", service.name);
-    }
+    silent(&scene)?;
     // The node is a plain router again.
     let one = scene.lab().endpoint("one")?;
     for service in SERVICES {
@@ -146,6 +205,22 @@ fn detach_from(topology: &Topology) -> Result<()> {
         ensure!(direct.of("one") == 20, "past the balancer: {direct}");
     }
     Ok(())
+}
+
+/// No service answers any more; all at once, because silence takes seconds.
+fn silent(scene: &Scene) -> Result<()> {
+    let client = scene.lab().client();
+    thread::scope(|scope| {
+        let asked = SERVICES.map(|service| {
+            let ask = Ask::new(service.transport, service.address(), 1);
+            (service, scope.spawn(move || client.ask(ask)))
+        });
+        for (service, counts) in asked {
+            let counts = counts.join().unwrap_or_else(|panic| resume_unwind(panic))?;
+            ensure!(counts.answered() == 0, "{}: {counts}", service.name);
+        }
+        Ok(())
+    })
 }
 
 /// Whether an interface of the node runs an XDP program.

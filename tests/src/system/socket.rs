@@ -54,7 +54,13 @@ fn plain_http() -> Result<()> {
     ensure!(opened == 400, "400 flows were opened: {backends}");
     // Connections that are over are no flows; datagrams are until they have been silent for long.
     scene.ask_for_share(UDP, 20, 0.0)?;
-    let flows = json(&socket, "GET", "/v1/flows?limit=3&service=echo-udp", "", 200)?;
+    let flows = json(
+        &socket,
+        "GET",
+        "/v1/flows?limit=3&service=echo-udp",
+        "",
+        200,
+    )?;
     ensure!(
         flows["flows"].as_array().map(Vec::len) == Some(3),
         "{flows}"

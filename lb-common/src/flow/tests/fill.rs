@@ -36,7 +36,10 @@ fn open_flows_never_give_way() {
             assert!(table.is_whole(opener, NOW));
         }
     }
-    assert!(refused > 400, "{refused} of 500 refused; there is room for 32");
+    assert!(
+        refused > 400,
+        "{refused} of 500 refused; there is room for 32"
+    );
     assert!(admitted.len() > 16, "{} admitted", admitted.len());
 }
 
@@ -45,10 +48,16 @@ fn a_closing_flow_does_not_give_way() {
     let table = tiny();
     for number in 0..2 {
         table.establish(Opener::number(number), 1, NOW).unwrap();
-        table.from_client(Opener::number(number), Signals::FIN, NOW);
-        assert_eq!(table.phase(Opener::number(number), NOW), Some(Phase::Closing));
+        table.after_client(Opener::number(number), Signals::FIN, NOW);
+        assert_eq!(
+            table.phase(Opener::number(number), NOW),
+            Some(Phase::Closing)
+        );
     }
-    assert_eq!(table.open(Opener::number(9), 1, NOW), Err(Reason::FlowTableFull));
+    assert_eq!(
+        table.open(Opener::number(9), 1, NOW),
+        Err(Reason::FlowTableFull)
+    );
 }
 
 #[test]
@@ -58,7 +67,7 @@ fn a_closed_flow_gives_way_before_an_opening_one() {
         for number in 0..2 {
             table.open(Opener::number(number), 1, NOW).unwrap();
         }
-        table.from_client(Opener::number(closed), Signals::RST, NOW);
+        table.after_client(Opener::number(closed), Signals::RST, NOW);
         table.open(Opener::number(9), 1, NOW).unwrap();
         assert!(table.of_client(Opener::number(closed), NOW).is_none());
         assert!(table.is_whole(Opener::number(opening), NOW));
@@ -103,12 +112,18 @@ fn what_gives_way_takes_both_its_entries_along() {
 
 #[test]
 fn exhausted_node_ports_refuse_the_new_flow_and_no_other() {
-    let ports = NodePorts { first: 10_240, count: 3 };
+    let ports = NodePorts {
+        first: 10_240,
+        count: 3,
+    };
     let table = Table::<V4>::new(256, ports);
     for number in 0..3 {
         table.establish(Opener::number(number), 1, NOW).unwrap();
     }
-    assert_eq!(table.open(Opener::number(3), 1, NOW), Err(Reason::NodePortsExhausted));
+    assert_eq!(
+        table.open(Opener::number(3), 1, NOW),
+        Err(Reason::NodePortsExhausted)
+    );
     for number in 0..3 {
         assert!(table.is_whole(Opener::number(number), NOW));
     }
@@ -117,11 +132,51 @@ fn exhausted_node_ports_refuse_the_new_flow_and_no_other() {
 }
 
 #[test]
+fn a_closed_flows_node_port_is_given_again_when_no_other_is_free() {
+    let ports = NodePorts {
+        first: 10_240,
+        count: 3,
+    };
+    let table = Table::<V4>::new(256, ports);
+    let given: Vec<u16> = (0..3)
+        .map(|number| table.establish(Opener::number(number), 1, NOW).unwrap())
+        .collect();
+    table.after_client(Opener::number(1), Signals::RST, NOW);
+    let again = table.establish(Opener::number(3), 1, NOW);
+    assert_eq!(again, Ok(given[1]));
+    assert_eq!(table.given(Opener::number(1), NOW), None);
+    for number in [0, 2, 3] {
+        assert!(table.is_whole(Opener::number(number), NOW), "{number}");
+    }
+    assert_eq!(table.used(), 2 * 3);
+    assert_eq!(
+        table.open(Opener::number(4), 1, NOW),
+        Err(Reason::NodePortsExhausted)
+    );
+}
+
+#[test]
+fn a_closed_flow_keeps_its_node_port_while_another_is_free() {
+    let ports = NodePorts {
+        first: 10_240,
+        count: 16,
+    };
+    let table = Table::<V4>::new(256, ports);
+    table.establish(Opener::number(0), 1, NOW).unwrap();
+    table.after_client(Opener::number(0), Signals::RST, NOW);
+    for number in 1..16 {
+        table.establish(Opener::number(number), 1, NOW).unwrap();
+    }
+    assert_eq!(table.phase(Opener::number(0), NOW), Some(Phase::Closed));
+}
+
+#[test]
 fn node_ports_stay_in_their_range_up_to_its_last() {
     for (first, count) in [(1, 1), (65_535, 1), (65_530, 6), (10_240, 5)] {
         let table = Table::<V4>::new(256, NodePorts { first, count });
-        let mut seen: Vec<u16> =
-            (0..200).filter_map(|n| table.establish(Opener::number(n), 1, NOW).ok()).collect();
+        let mut seen: Vec<u16> = (0..200)
+            .filter_map(|n| table.establish(Opener::number(n), 1, NOW).ok())
+            .collect();
         seen.sort_unstable();
         let all: Vec<u16> = (0..count).map(|i| first + i).collect();
         assert!(u32::from(count) <= PORT_PROBES, "every port is tried");
@@ -131,13 +186,25 @@ fn node_ports_stay_in_their_range_up_to_its_last() {
 
 #[test]
 fn no_two_flows_to_an_endpoint_share_a_node_port() {
-    let table = Table::<V4>::new(1024, NodePorts { first: 10_240, count: 300 });
+    let table = Table::<V4>::new(
+        1024,
+        NodePorts {
+            first: 10_240,
+            count: 300,
+        },
+    );
     let mut seen = std::collections::HashSet::new();
     for number in 0..2000 {
         let endpoint = 1 + number % 8;
         if let Ok(node_port) = table.establish(Opener::number(number), endpoint, NOW) {
-            assert!(seen.insert((endpoint, node_port)), "{endpoint} {node_port} twice");
-            let given = Given { endpoint, node_port };
+            assert!(
+                seen.insert((endpoint, node_port)),
+                "{endpoint} {node_port} twice"
+            );
+            let given = Given {
+                endpoint,
+                node_port,
+            };
             let found = table.of_endpoint(given, NOW).unwrap();
             assert_eq!(found.key, table.key(Opener::number(number)));
         }

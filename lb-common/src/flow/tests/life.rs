@@ -1,13 +1,17 @@
 //! One flow, from its first packet to its end.
 
-use super::table::{Given, IDLE, Opener, PORTS, Table};
+use super::table::{ENDPOINTS, Given, IDLE, Opener, PORTS, Table};
 use crate::address::{V4, V6};
 use crate::limits::{CLOSED_TICKS, RENEW_TICKS};
 use crate::parse::Signals;
 use crate::phase::{Ending, Phase, Progress, Side};
 
 const NOW: u32 = 1_000_000;
-const A: Opener = Opener { client: 1, port: 40_000, service: 1 };
+const A: Opener = Opener {
+    client: 1,
+    port: 40_000,
+    service: 1,
+};
 
 #[test]
 fn a_flow_is_found_from_both_sides() {
@@ -16,10 +20,22 @@ fn a_flow_is_found_from_both_sides() {
         let opener = Opener::number(number);
         let endpoint = 1 + number % 8;
         let node_port = v4.open(opener, endpoint, NOW).unwrap();
-        assert_eq!(v4.given(opener, NOW), Some(Given { endpoint, node_port }));
+        assert_eq!(
+            v4.given(opener, NOW),
+            Some(Given {
+                endpoint,
+                node_port
+            })
+        );
         assert!(v4.is_whole(opener, NOW));
         let node_port = v6.open(opener, endpoint, NOW).unwrap();
-        assert_eq!(v6.given(opener, NOW), Some(Given { endpoint, node_port }));
+        assert_eq!(
+            v6.given(opener, NOW),
+            Some(Given {
+                endpoint,
+                node_port
+            })
+        );
         assert!(v6.is_whole(opener, NOW));
     }
 }
@@ -36,8 +52,21 @@ fn nothing_is_found_of_a_flow_that_differs_in_one_word() {
         assert!(table.of_client(other, NOW).is_none(), "{other:?}");
     }
     let given = table.given(A, NOW).unwrap();
-    assert!(table.of_endpoint(Given { endpoint: 2, ..given }, NOW).is_none());
-    let next = Given { node_port: given.node_port + 1, ..given };
+    assert!(
+        table
+            .of_endpoint(
+                Given {
+                    endpoint: 2,
+                    ..given
+                },
+                NOW
+            )
+            .is_none()
+    );
+    let next = Given {
+        node_port: given.node_port + 1,
+        ..given
+    };
     assert!(table.of_endpoint(next, NOW).is_none());
 }
 
@@ -62,9 +91,9 @@ fn each_side_keeps_a_flow_alive_for_both() {
     for round in 0..10 {
         now += half;
         if round % 2 == 0 {
-            table.from_client(A, Signals::NONE, now);
+            table.after_client(A, Signals::NONE, now);
         } else {
-            table.from_endpoint(given, Signals::NONE, now);
+            table.after_endpoint(given, Signals::NONE, now);
         }
         assert!(table.is_whole(A, now + half), "round {round}");
     }
@@ -77,9 +106,9 @@ fn a_flows_end_is_moved_only_when_that_is_worth_a_write() {
     table.establish(A, 1, NOW).unwrap();
     let remaining = |now| table.of_client(A, NOW).unwrap().state.remaining(now);
     let before = remaining(NOW);
-    table.from_client(A, Signals::NONE, NOW + RENEW_TICKS - 1);
+    table.after_client(A, Signals::NONE, NOW + RENEW_TICKS - 1);
     assert_eq!(remaining(NOW), before);
-    table.from_client(A, Signals::NONE, NOW + RENEW_TICKS);
+    table.after_client(A, Signals::NONE, NOW + RENEW_TICKS);
     assert_eq!(remaining(NOW), before + RENEW_TICKS as i32);
 }
 
@@ -88,18 +117,28 @@ fn fins_and_resets_are_seen_by_both_entries_and_end_a_flow_once() {
     let table = Table::<V6>::roomy();
     table.establish(A, 1, NOW).unwrap();
     let given = table.given(A, NOW).unwrap();
-    assert_eq!(table.from_endpoint(given, Signals::FIN, NOW), None);
+    assert_eq!(table.after_endpoint(given, Signals::FIN, NOW), None);
     assert_eq!(table.phase(A, NOW), Some(Phase::Closing));
     assert!(table.is_whole(A, NOW));
-    assert_eq!(table.from_client(A, Signals::FIN, NOW), Some(Ending::Finished));
-    assert_eq!(table.from_endpoint(given, Signals::RST, NOW), None, "it has ended already");
-    assert!(table.is_whole(A, NOW + CLOSED_TICKS - 1), "for the last acknowledgement");
+    assert_eq!(
+        table.after_client(A, Signals::FIN, NOW),
+        Some(Ending::Finished)
+    );
+    assert_eq!(
+        table.after_endpoint(given, Signals::RST, NOW),
+        None,
+        "it has ended already"
+    );
+    assert!(
+        table.is_whole(A, NOW + CLOSED_TICKS - 1),
+        "for the last acknowledgement"
+    );
     assert!(table.of_client(A, NOW + CLOSED_TICKS).is_none());
 
     let other = Opener::number(2);
     table.open(other, 1, NOW).unwrap();
     let given = table.given(other, NOW).unwrap();
-    let ending = table.from_endpoint(given, Signals::RST, NOW);
+    let ending = table.after_endpoint(given, Signals::RST, NOW);
     assert_eq!(ending, Some(Ending::ResetByEndpoint));
     assert_eq!(table.phase(other, NOW), Some(Phase::Closed));
     assert!(table.is_whole(other, NOW));
@@ -126,7 +165,13 @@ fn a_tuple_used_again_replaces_its_earlier_flow() {
     table.establish(A, 1, NOW).unwrap();
     let earlier = table.given(A, NOW).unwrap();
     let node_port = table.open(A, 2, NOW).unwrap();
-    assert_eq!(table.given(A, NOW), Some(Given { endpoint: 2, node_port }));
+    assert_eq!(
+        table.given(A, NOW),
+        Some(Given {
+            endpoint: 2,
+            node_port
+        })
+    );
     assert!(table.of_endpoint(earlier, NOW).is_none());
     assert_eq!(table.used(), 2);
 }
@@ -150,11 +195,84 @@ fn a_tuple_used_again_after_silence_leads_a_life_of_its_own() {
         table.establish(opener, 1, later).unwrap();
         assert!(table.is_whole(opener, later), "client {clients}");
         let given = table.given(opener, later).unwrap();
-        table.from_endpoint(given, Signals::FIN, later);
-        assert_eq!(table.phase(opener, later), Some(Phase::Closing), "client {clients}");
+        table.after_endpoint(given, Signals::FIN, later);
+        assert_eq!(
+            table.phase(opener, later),
+            Some(Phase::Closing),
+            "client {clients}"
+        );
         assert!(table.is_whole(opener, later), "client {clients}");
         table.end(opener, Side::Client, later);
-        assert!(table.of_endpoint(given, later).is_none(), "client {clients}");
+        assert!(
+            table.of_endpoint(given, later).is_none(),
+            "client {clients}"
+        );
+    }
+}
+
+#[test]
+fn what_is_left_of_an_endpoint_that_is_gone_does_no_harm() {
+    // The id was given back, and the address has come back under another.
+    for client in 0..200 {
+        let mut table = Table::<V4>::new(2, PORTS);
+        let opener = Opener::number(client);
+        // Flows that make room again, so that what comes later stands behind the leftover, too.
+        let others = (0..client % 3).map(|port| Opener { port, ..opener });
+        for other in others.clone() {
+            table.open(other, 1, NOW).unwrap();
+        }
+        table.open(opener, 1, NOW).unwrap();
+        for other in others {
+            if table.of_client(other, NOW).is_some() {
+                table.end(other, Side::Client, NOW);
+            }
+        }
+        table.free(1);
+        let later = NOW + u32::from(IDLE[0]);
+        table.establish(opener, 1 + ENDPOINTS, later).unwrap();
+        let given = table.given(opener, later).unwrap();
+        table.after_endpoint(given, Signals::FIN, later);
+        assert_eq!(
+            table.phase(opener, later),
+            Some(Phase::Closing),
+            "client {client}"
+        );
+        assert!(table.is_whole(opener, later), "client {client}");
+    }
+}
+
+#[test]
+fn what_is_left_of_an_endpoint_that_went_and_came_back_does_no_harm() {
+    for client in 0..500 {
+        let mut table = Table::<V4>::new(4, PORTS);
+        let opener = Opener::number(client);
+        let others = (0..client % 9).map(|port| Opener { port, ..opener });
+        table.open(opener, 1, NOW).unwrap();
+        let later = NOW + u32::from(IDLE[0]);
+        table.free(1);
+        // They take the dead flow's client entry, when its other entry cannot be found.
+        for other in others.clone() {
+            let _ = table.open(other, 2, later);
+        }
+        table.restore(1);
+        let Ok(_) = table.establish(opener, 1, later) else {
+            continue;
+        };
+        for other in others {
+            if table.of_client(other, later).is_some() {
+                table.end(other, Side::Client, later);
+            }
+            let _ = table.open(other, 3, later);
+            assert!(table.is_whole(opener, later), "client {client}");
+        }
+        let given = table.given(opener, later).unwrap();
+        table.after_endpoint(given, Signals::FIN, later);
+        assert_eq!(
+            table.phase(opener, later),
+            Some(Phase::Closing),
+            "client {client}"
+        );
+        assert!(table.is_whole(opener, later), "client {client}");
     }
 }
 
@@ -162,7 +280,7 @@ fn a_tuple_used_again_after_silence_leads_a_life_of_its_own() {
 fn a_udp_flow_lives_by_its_own_limit() {
     let table = Table::<V4>::roomy();
     table.admit(A, 1, Progress::UDP, NOW).unwrap();
-    table.from_client(A, Signals::NONE, NOW + 20);
+    table.after_client(A, Signals::NONE, NOW + 20);
     assert_eq!(table.phase(A, NOW + 20), Some(Phase::Open));
     assert!(table.is_whole(A, NOW + 20 + u32::from(IDLE[3]) - 1));
     assert!(table.of_client(A, NOW + 20 + u32::from(IDLE[3])).is_none());

@@ -13,9 +13,20 @@ use crate::phase::{Phase, Progress, Side};
 
 #[derive(Clone, Debug)]
 enum Event {
-    Open { opener: Opener, endpoint: u16, udp: bool },
-    Packet { opener: Opener, side: Side, signals: Signals },
-    End { opener: Opener, side: Side },
+    Open {
+        opener: Opener,
+        endpoint: u16,
+        udp: bool,
+    },
+    Packet {
+        opener: Opener,
+        side: Side,
+        signals: Signals,
+    },
+    End {
+        opener: Opener,
+        side: Side,
+    },
     Wait(u32),
 }
 
@@ -63,24 +74,42 @@ fn live_on<A: Numbered>(
     for event in events {
         match *event {
             Event::Wait(ticks) => now += ticks,
-            Event::Open { opener, endpoint, udp } => {
+            Event::Open {
+                opener,
+                endpoint,
+                udp,
+            } => {
                 let progress = if udp { Progress::UDP } else { Progress::TCP };
                 let admitted = table.admit(opener, endpoint, progress, now);
                 if let Ok(node_port) = admitted {
-                    let given = Given { endpoint, node_port };
+                    let given = Given {
+                        endpoint,
+                        node_port,
+                    };
                     let expires = now + progress.idle_ticks(IDLE);
-                    known.insert(opener, Known { given, progress, expires });
+                    known.insert(
+                        opener,
+                        Known {
+                            given,
+                            progress,
+                            expires,
+                        },
+                    );
                 } else if table.of_client(opener, now).is_none() {
                     known.remove(&opener);
                 }
             }
-            Event::Packet { opener, side, signals } => {
+            Event::Packet {
+                opener,
+                side,
+                signals,
+            } => {
                 let Some(flow) = known.get_mut(&opener).filter(|flow| flow.expires > now) else {
                     continue;
                 };
                 match side {
-                    Side::Client => table.from_client(opener, signals, now),
-                    Side::Endpoint => table.from_endpoint(flow.given, signals, now),
+                    Side::Client => table.after_client(opener, signals, now),
+                    Side::Endpoint => table.after_endpoint(flow.given, signals, now),
                 };
                 flow.note(side, signals, now);
             }
@@ -102,7 +131,11 @@ impl Known {
         let expires = now + progress.idle_ticks(IDLE);
         // An end may come earlier too: a closed flow's does.
         if progress != self.progress || expires >= self.expires + RENEW_TICKS {
-            *self = Self { progress, expires, ..*self };
+            *self = Self {
+                progress,
+                expires,
+                ..*self
+            };
         }
     }
 }
@@ -117,23 +150,38 @@ fn agree<A: Numbered>(
 ) -> Result<(), TestCaseError> {
     known.retain(|_, flow| flow.expires > now);
     let lost = |opener: Opener| table.of_client(opener, now).is_none();
-    for opener in known.keys().copied().filter(|&opener| lost(opener)).collect::<Vec<_>>() {
+    for opener in known
+        .keys()
+        .copied()
+        .filter(|&opener| lost(opener))
+        .collect::<Vec<_>>()
+    {
         let flow = known[&opener];
         let yields = matches!(flow.progress.phase(), Phase::Opening | Phase::Closed);
         prop_assert!(is_crowded && yields, "{opener:?} is lost: {flow:?}");
         let left = table.of_endpoint(flow.given, now);
-        prop_assert!(left.is_none_or(|left| left.key != table.key(opener)), "half of {opener:?}");
+        prop_assert!(
+            left.is_none_or(|left| left.key != table.key(opener)),
+            "half of {opener:?}"
+        );
         known.remove(&opener);
     }
     let mut taken = HashMap::new();
     for (&opener, flow) in known.iter() {
-        prop_assert!(table.is_whole(opener, now), "{opener:?} is not whole: {flow:?}");
+        prop_assert!(
+            table.is_whole(opener, now),
+            "{opener:?} is not whole: {flow:?}"
+        );
         let found = table.of_client(opener, now).unwrap().state;
         prop_assert_eq!(Given::of(found), flow.given);
         prop_assert_eq!(found.progress(), flow.progress);
         prop_assert_eq!(found.remaining(now), (flow.expires - now) as i32);
         let twin = taken.insert((flow.given.endpoint, flow.given.node_port), opener);
-        prop_assert!(twin.is_none(), "{opener:?} and {twin:?} share {:?}", flow.given);
+        prop_assert!(
+            twin.is_none(),
+            "{opener:?} and {twin:?} share {:?}",
+            flow.given
+        );
     }
     Ok(())
 }
@@ -142,7 +190,10 @@ fn events() -> impl Strategy<Value = Vec<Event>> {
     proptest::collection::vec(event(), 1..120)
 }
 
-const PORTS: NodePorts = NodePorts { first: 10_240, count: 40 };
+const PORTS: NodePorts = NodePorts {
+    first: 10_240,
+    count: 40,
+};
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(500))]

@@ -17,7 +17,10 @@ pub const ENDPOINTS: u16 = 8;
 pub const SERVICES: u16 = 3;
 
 /// The node ports unless a test says otherwise.
-pub const PORTS: NodePorts = NodePorts { first: 10_240, count: 19_760 };
+pub const PORTS: NodePorts = NodePorts {
+    first: 10_240,
+    count: 19_760,
+};
 
 /// A family whose addresses can be numbered.
 pub trait Numbered: Client {
@@ -42,6 +45,8 @@ pub struct Table<A: Client> {
     buckets: Vec<Bucket<A::Key>>,
     keys: [u64; KEYS],
     ports: NodePorts,
+    /// Endpoint ids that were given back, after which a record says nothing.
+    freed: Vec<u16>,
 }
 
 /// Who opens a flow, and to which service.
@@ -55,7 +60,11 @@ pub struct Opener {
 impl Opener {
     /// The `number`-th client, by one port to one service.
     pub fn number(number: u16) -> Self {
-        Self { client: number, port: 40_000, service: 1 }
+        Self {
+            client: number,
+            port: 40_000,
+            service: 1,
+        }
     }
 }
 
@@ -73,12 +82,27 @@ impl<A: Numbered> Table<A> {
         // SAFETY: an entry is made of atomic words, for which zero is a value: the empty entry.
         let empty = || unsafe { MaybeUninit::zeroed().assume_init() };
         let buckets = (0..buckets).map(|_| empty()).collect();
-        Self { buckets, keys: hash::keys(7), ports }
+        Self {
+            buckets,
+            keys: hash::keys(7),
+            ports,
+            freed: Vec::new(),
+        }
     }
 
     /// A table with room and ports for whatever a test does.
     pub fn roomy() -> Self {
         Self::new(256, PORTS)
+    }
+
+    /// Gives an endpoint's id back. The address may be another id's from now on.
+    pub fn free(&mut self, endpoint: u16) {
+        self.freed.push(endpoint);
+    }
+
+    /// Gives the endpoint its id again.
+    pub fn restore(&mut self, endpoint: u16) {
+        self.freed.retain(|&freed| freed != endpoint);
     }
 
     pub fn key(&self, opener: Opener) -> A::Key {
@@ -100,7 +124,12 @@ impl<A: Numbered> Table<A> {
         let (hash, basis) = (self.hash(opener), self.basis(endpoint));
         let node_port = choose(self, &self.keys, hash, basis, self.ports, now)?;
         let idle_ticks = progress.idle_ticks(IDLE);
-        let entrant = Entrant { endpoint, node_port, progress, idle_ticks };
+        let entrant = Entrant {
+            endpoint,
+            node_port,
+            progress,
+            idle_ticks,
+        };
         match enter(self, &self.keys, (self.key(opener), hash), entrant, now) {
             true => Ok(node_port),
             false => Err(Reason::FlowTableFull),
@@ -110,23 +139,23 @@ impl<A: Numbered> Table<A> {
     /// Admits a flow and brings it to its open phase.
     pub fn establish(&self, opener: Opener, endpoint: u16, now: u32) -> Result<u16, Reason> {
         let node_port = self.open(opener, endpoint, now)?;
-        self.from_client(opener, Signals::NONE, now);
+        self.after_client(opener, Signals::NONE, now);
         assert_eq!(self.phase(opener, now), Some(Phase::Open));
         Ok(node_port)
     }
 
     /// A client's packet of a known flow: what became of the flow.
-    pub fn from_client(&self, opener: Opener, signals: Signals, now: u32) -> Option<Ending> {
+    pub fn after_client(&self, opener: Opener, signals: Signals, now: u32) -> Option<Ending> {
         let found = self.of_client(opener, now)?;
         let step = step(found.state, Side::Client, signals, IDLE, now)?;
-        advance(self, &self.keys, found.key, found.state, step)
+        advance(self, &self.keys, found.key, found.state, step, now)
     }
 
     /// An endpoint's packet of a known flow: what became of the flow.
-    pub fn from_endpoint(&self, given: Given, signals: Signals, now: u32) -> Option<Ending> {
+    pub fn after_endpoint(&self, given: Given, signals: Signals, now: u32) -> Option<Ending> {
         let found = self.of_endpoint(given, now)?;
         let step = step(found.state, Side::Endpoint, signals, IDLE, now)?;
-        advance(self, &self.keys, found.key, found.state, step)
+        advance(self, &self.keys, found.key, found.state, step, now)
     }
 
     /// The flow as the client's packets find it.
@@ -147,23 +176,33 @@ impl<A: Numbered> Table<A> {
         let given = Given::of(found.state);
         let state = match side {
             Side::Client => found.state,
-            Side::Endpoint => self.of_endpoint(given, now).expect("its endpoint entry").state,
+            Side::Endpoint => {
+                self.of_endpoint(given, now)
+                    .expect("its endpoint entry")
+                    .state
+            }
         };
-        end(self, &self.keys, found.key, state);
+        end(self, &self.keys, found.key, state, now);
     }
 
     pub fn given(&self, opener: Opener, now: u32) -> Option<Given> {
-        self.of_client(opener, now).map(|found| Given::of(found.state))
+        self.of_client(opener, now)
+            .map(|found| Given::of(found.state))
     }
 
     pub fn phase(&self, opener: Opener, now: u32) -> Option<Phase> {
-        self.of_client(opener, now).map(|found| found.state.progress().phase())
+        self.of_client(opener, now)
+            .map(|found| found.state.progress().phase())
     }
 
     /// Found from both sides, with equal words.
     pub fn is_whole(&self, opener: Opener, now: u32) -> bool {
-        let Some(found) = self.of_client(opener, now) else { return false };
-        let Some(back) = self.of_endpoint(Given::of(found.state), now) else { return false };
+        let Some(found) = self.of_client(opener, now) else {
+            return false;
+        };
+        let Some(back) = self.of_endpoint(Given::of(found.state), now) else {
+            return false;
+        };
         back.key == found.key
             && Given::of(back.state) == Given::of(found.state)
             && back.state.progress() == found.state.progress()
@@ -173,7 +212,9 @@ impl<A: Numbered> Table<A> {
     /// Entries that are not empty, live or not.
     pub fn used(&self) -> usize {
         let entries = self.buckets.iter().flat_map(|bucket| &bucket.entries);
-        entries.filter(|entry| entry.state() != State::EMPTY).count()
+        entries
+            .filter(|entry| entry.state() != State::EMPTY)
+            .count()
     }
 
     fn hash(&self, opener: Opener) -> u64 {
@@ -181,14 +222,22 @@ impl<A: Numbered> Table<A> {
         hash::flow(&self.keys, basis, A::number(opener.client), opener.port)
     }
 
+    /// Ids above [`ENDPOINTS`] have the addresses of those below again.
     fn basis(&self, endpoint: u16) -> u64 {
+        if self.freed.contains(&endpoint) {
+            return 0;
+        }
+        let endpoint = (endpoint - 1) % ENDPOINTS;
         hash::endpoint_basis(&self.keys, A::number(1000 + endpoint), 8080, 6)
     }
 }
 
 impl Given {
     pub fn of(state: State) -> Self {
-        Self { endpoint: state.endpoint(), node_port: state.node_port() }
+        Self {
+            endpoint: state.endpoint(),
+            node_port: state.node_port(),
+        }
     }
 }
 
@@ -206,7 +255,9 @@ impl<A: Numbered> Flows<A> for Table<A> {
     }
 
     fn endpoint_basis(&self, endpoint: u16) -> Option<u64> {
-        (1..=ENDPOINTS).contains(&endpoint).then(|| self.basis(endpoint))
+        (1..=2 * ENDPOINTS)
+            .contains(&endpoint)
+            .then(|| self.basis(endpoint))
     }
 }
 
@@ -215,7 +266,7 @@ impl<A: Numbered> Steps<A> for Table<A> {
         probe(self, hash, node_port, now)
     }
 
-    fn forget_partner(&self, key: A::Key, state: State) {
-        forget_partner(self, &self.keys, key, state);
+    fn forget_partner(&self, key: A::Key, state: State, now: u32) {
+        forget_partner(self, &self.keys, key, state, now);
     }
 }

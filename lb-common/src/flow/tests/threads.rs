@@ -25,24 +25,33 @@ fn hammer<A: Numbered>(table: &Table<A>, seed: u64) -> u64 {
     let mut found = 0;
     for round in 0..ROUNDS {
         let dice = mix(seed << 32 | round);
-        let opener = Opener { client: (dice >> 8) as u16 % CLIENTS, port: 7, service: 1 };
+        let opener = Opener {
+            client: (dice >> 8) as u16 % CLIENTS,
+            port: 7,
+            service: 1,
+        };
         let endpoint = endpoint_of(opener.client);
         match dice % 16 {
             0..=5 => {
                 let _ = table.open(opener, endpoint, NOW);
             }
             6 => {
-                table.from_client(opener, Signals::RST, NOW);
+                table.after_client(opener, Signals::RST, NOW);
             }
             7 => {
-                table.from_client(opener, Signals::FIN, NOW);
+                table.after_client(opener, Signals::FIN, NOW);
             }
             8 => {
                 let node_port = 10_240 + (dice >> 40) as u16 % 64;
-                let given = Given { endpoint, node_port };
+                let given = Given {
+                    endpoint,
+                    node_port,
+                };
                 if let Some(flow) = table.of_endpoint(given, NOW) {
                     let (client, _, service) = A::from_key(flow.key);
-                    assert!((0..CLIENTS).any(|n| A::number(n) == client && endpoint_of(n) == endpoint));
+                    assert!(
+                        (0..CLIENTS).any(|n| A::number(n) == client && endpoint_of(n) == endpoint)
+                    );
                     assert_eq!(service, 1);
                     assert_eq!(flow.state.side(), Side::Endpoint);
                     found += 1;
@@ -65,7 +74,13 @@ fn hammer_from_many_threads<A: Numbered + Sync>()
 where
     Table<A>: Sync,
 {
-    let table = Table::<A>::new(8, NodePorts { first: 10_240, count: 64 });
+    let table = Table::<A>::new(
+        8,
+        NodePorts {
+            first: 10_240,
+            count: 64,
+        },
+    );
     let found = AtomicU64::new(0);
     thread::scope(|scope| {
         for seed in 0..4 {
@@ -73,7 +88,10 @@ where
             scope.spawn(move || found.fetch_add(hammer(table, seed), Relaxed));
         }
     });
-    assert!(found.into_inner() > ROUNDS / 4, "too few finds to mean anything");
+    assert!(
+        found.into_inner() > ROUNDS / 4,
+        "too few finds to mean anything"
+    );
 }
 
 #[test]

@@ -16,11 +16,6 @@ impl Samples {
         self.0.first().copied().unwrap_or(f64::NAN)
     }
 
-    /// The largest; NaN of none.
-    pub fn max(&self) -> f64 {
-        self.0.last().copied().unwrap_or(f64::NAN)
-    }
-
     /// The middle one, the lower of two; NaN of none.
     pub fn median(&self) -> f64 {
         let middle = self.0.len().saturating_sub(1) / 2;

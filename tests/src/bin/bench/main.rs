@@ -1,38 +1,125 @@
-//! Measures lb and prints the table of numbers.
+//! Measures lb and prints the table of numbers: `cargo xtask bench`.
+//!
+//! | module | measures |
+//! |---|---|
+//! | [`packets`] | nanoseconds a packet: [`rig`] runs the programs, [`stage`] is the node they run on, [`yardstick`] what is compared with, [`traffic`] the packets |
+//! | [`tables`] | table build time |
+//! | [`command`] | time from a command to its effect |
+//! | [`network`] | connection rate and throughput of real sockets |
+//!
+//! [`report`] makes a text of it.
+
+mod command;
 mod figures;
 mod machine;
+mod network;
 mod packets;
+mod report;
 mod rig;
 mod shuffle;
 mod stage;
+mod tables;
 mod traffic;
 mod yardstick;
 
 #[path = "../../../../lb-ebpf/src/bench/course.rs"]
 mod course;
 #[path = "../../../../lb-ebpf/src/bench/ledger.rs"]
-#[expect(dead_code, reason = "the benchmark does not read the yardstick's flows")]
+#[expect(
+    dead_code,
+    reason = "the benchmark does not read the yardstick's flows"
+)]
 mod ledger;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
 use anyhow::Result;
+use clap::Parser;
+use lb_userspace::lab;
+
+use report::Report;
+
+/// Measures lb on this machine: packets, tables, commands, sockets. Takes about four minutes; nothing
+/// else should run meanwhile.
+#[derive(Parser)]
+#[command(name = "bench", bin_name = "cargo xtask bench")]
+struct Cli {
+    /// Fewer rounds and no million of flows: half a minute, rough figures.
+    #[arg(long)]
+    quick: bool,
+    /// Put the table into README.md.
+    #[arg(long)]
+    write: bool,
+    /// Where `lbd` and `lbctl` lie.
+    #[arg(long, env = "LB_BIN_DIR", hide = true)]
+    programs: PathBuf,
+    /// Where the objects of `lb-ebpf` lie.
+    #[arg(long, env = "LB_BPF_DIR", hide = true)]
+    objects: PathBuf,
+}
 
 fn main() -> Result<()> {
-    lb_userspace::lab::serve_if_asked();
-    lb_userspace::lab::remove_on_signal(|_| ())?;
-    let quick = std::env::args().any(|a| a == "--quick");
-    let objects = PathBuf::from(std::env::var_os("LB_BPF_DIR").unwrap());
-    let plan = if quick {
-        packets::Plan { flows: vec![1, 65_536], rounds: 5, packets: 1 << 19 }
-    } else {
-        packets::Plan { flows: vec![1, 65_536, 1 << 20], rounds: 12, packets: 1 << 20 }
-    };
-    println!("{}", machine::describe()?);
-    let result = packets::measure(&objects, &plan)?;
-    for row in result.rows {
-        let d = row.driver.min();
-        println!("{:?} {:?} {}: driver {} swap {} yard {} / {} lb {} / {}", row.family, row.way, row.flows, d, row.swap.min() - d, row.yardstick.min() - d,  row.yardstick.median() - row.driver.median(), row.balancer.min() - d, row.balancer.median() - row.driver.median());
+    lab::serve_if_asked();
+    let cli = Cli::parse();
+    lab::remove_on_signal(|_| ())?;
+    let text = measure(&cli)?.render();
+    println!("{text}");
+    if cli.write {
+        let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("../README.md");
+        report::write(&readme, &text)?;
     }
-    println!("{:?}", result.program);
     Ok(())
+}
+
+fn measure(cli: &Cli) -> Result<Report> {
+    let machine = machine::describe()?;
+    let (packets, network, rounds) = if cli.quick { quick() } else { full() };
+    eprintln!("packets");
+    let measured = packets::measure(&cli.objects, &packets)?;
+    eprintln!("tables");
+    let tables = tables::measure(rounds)?;
+    eprintln!("commands");
+    let commands = command::measure(&cli.programs, rounds)?;
+    eprintln!("sockets");
+    let network = network::measure(&cli.programs, network)?;
+    Ok(Report {
+        machine,
+        rounds: packets.rounds,
+        packets: measured,
+        tables,
+        commands,
+        network,
+    })
+}
+
+/// Plans of the packets and the sockets, and rounds of the rest.
+type Plans = (packets::Plan, network::Plan, usize);
+
+fn full() -> Plans {
+    let packets = packets::Plan {
+        flows: vec![1, 65_536, 1_048_576],
+        rounds: 12,
+        packets: 1 << 20,
+    };
+    let network = network::Plan {
+        rounds: 6,
+        connections: 10_000,
+        transfer: Duration::from_secs(2),
+    };
+    (packets, network, 12)
+}
+
+fn quick() -> Plans {
+    let packets = packets::Plan {
+        flows: vec![1, 65_536],
+        rounds: 4,
+        packets: 1 << 19,
+    };
+    let network = network::Plan {
+        rounds: 2,
+        connections: 3000,
+        transfer: Duration::from_secs(1),
+    };
+    (packets, network, 4)
 }

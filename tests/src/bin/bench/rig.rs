@@ -142,12 +142,8 @@ impl Rig {
 
 /// Loads an object with these sizes of its maps.
 pub fn load(object: &Path, sizes: &[(&'static str, u32)]) -> Result<Ebpf> {
-    let bytes = std::fs::read(object).with_context(|| {
-        format!(
-            "read {}; `cargo xtask bench` builds it",
-            object.display()
-        )
-    })?;
+    let bytes = std::fs::read(object)
+        .with_context(|| format!("read {}; `cargo xtask bench` builds it", object.display()))?;
     let mut loader = EbpfLoader::new();
     for (map, size) in sizes {
         loader.map_max_entries(map, *size);

@@ -35,13 +35,25 @@ pub fn build() -> Result<Lab> {
         (
             endpoint,
             "02:00:00:00:00:02",
-            ["10.200.0.0/16", "10.201.0.0/16", "fd64:e::/32", "fd64:f::/32"],
+            [
+                "10.200.0.0/16",
+                "10.201.0.0/16",
+                "fd64:e::/32",
+                "fd64:f::/32",
+            ],
         ),
     ] {
         for family in Family::BOTH {
             let router = router.address(family).to_string();
             node.ip(&[
-                "neighbour", "replace", &router, "lladdr", mac, "dev", INTERFACE, "nud",
+                "neighbour",
+                "replace",
+                &router,
+                "lladdr",
+                mac,
+                "dev",
+                INTERFACE,
+                "nud",
                 "permanent",
             ])?;
             for network in networks {

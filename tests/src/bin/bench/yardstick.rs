@@ -62,7 +62,11 @@ impl Yardstick {
         services.insert(name, service, 0)?;
         let mut slots: Array<_, u32> = Array::try_from(self.map("SLOTS")?)?;
         for slot in 0..SLOTS {
-            slots.set(service * SLOTS + slot, service * count + slot % count + 1, 0)?;
+            slots.set(
+                service * SLOTS + slot,
+                service * count + slot % count + 1,
+                0,
+            )?;
         }
         Ok(())
     }

@@ -1,0 +1,157 @@
+//! The way of one frame: from what it says to where it goes.
+
+use std::net::{IpAddr, SocketAddr};
+
+use lb_common::address::{V4, V6};
+use lb_common::verdict::Reason;
+use lb_common::{hash, record};
+use lb_userspace::desired;
+
+use super::life::Life;
+use super::read::{Read, read};
+use super::{
+    Back, Effect, Flow, Model, Route, Sent, Service, Tuple, Turn, UNKNOWN, XDP_PASS, XDP_REDIRECT,
+    XDP_TX,
+};
+use crate::packet::{TCP, UDP};
+
+impl Model {
+    /// Where a frame goes. What it does to its flow stands in `effect`, also if it then gets no further.
+    pub(super) fn decide(
+        &self,
+        frame: &[u8],
+        now: u32,
+        effect: &mut Effect,
+    ) -> Result<(Read, Turn), Reason> {
+        let read = read(frame)?;
+        let to = match self.services.get(&(read.destination, read.protocol)) {
+            Some(service) => self.to_endpoint(&read, service, now, effect)?,
+            None => self.to_client(&read, now, effect)?,
+        };
+        Ok((read, to))
+    }
+
+    fn to_endpoint(
+        &self,
+        read: &Read,
+        service: &Service,
+        now: u32,
+        effect: &mut Effect,
+    ) -> Result<Turn, Reason> {
+        if read.hops <= 1 {
+            return Err(Reason::Expiring);
+        }
+        let tuple = Tuple {
+            client: read.source,
+            service: read.destination,
+            protocol: read.protocol,
+        };
+        let known = self.flows.get(&tuple).filter(|flow| flow.life.is_live(now));
+        let flow = match known {
+            Some(flow) if !(read.opens() && flow.life.is_ending()) => {
+                *effect = Effect::Follow(tuple, flow.life.after_client(read, &service.idle, now));
+                *flow
+            }
+            _ if read.protocol == TCP && !read.opens() => return Err(Reason::NoFlow),
+            _ => {
+                let endpoint = service.slot(&self.keys, read.source)?;
+                let flow = Flow {
+                    endpoint: endpoint.address,
+                    source: endpoint.source,
+                    node_port: None,
+                    life: Life::new(read.protocol == UDP, &service.idle, now),
+                };
+                *effect = Effect::Admit(tuple, flow);
+                flow
+            }
+        };
+        Ok((
+            SocketAddr::new(flow.source, flow.node_port.unwrap_or(UNKNOWN)),
+            flow.endpoint,
+        ))
+    }
+
+    fn to_client(&self, read: &Read, now: u32, effect: &mut Effect) -> Result<Turn, Reason> {
+        let node_port = read.destination.port();
+        let back = Back {
+            endpoint: read.source,
+            protocol: read.protocol,
+            node_port,
+        };
+        let tuple = *self.backs.get(&back).ok_or(Reason::NotForService)?;
+        let flow = &self.flows[&tuple];
+        if !flow.life.is_live(now) || flow.source != read.destination.ip() {
+            return Err(Reason::NotForService);
+        }
+        let idle = &self
+            .services
+            .get(&(tuple.service, tuple.protocol))
+            .ok_or(Reason::Inconsistent)?
+            .idle;
+        *effect = Effect::Follow(tuple, flow.life.after_endpoint(read, idle, now));
+        if read.hops <= 1 {
+            return Err(Reason::Expiring);
+        }
+        Ok((tuple.service, tuple.client))
+    }
+
+    pub(super) fn forward(
+        &self,
+        read: Read,
+        to: Turn,
+        ingress: u32,
+    ) -> Result<(Reason, u32, Sent), Reason> {
+        match (self.route)(to.1.ip()) {
+            Route::None => Err(Reason::NoRoute),
+            Route::Unresolved => {
+                let destination_mac = record::HAND_OVER_MAC;
+                let sent = Sent {
+                    read,
+                    to,
+                    source_mac: None,
+                    destination_mac,
+                };
+                Ok((Reason::HandedOver, XDP_PASS, sent))
+            }
+            Route::Out { mtu, .. } if u32::from(read.length) > mtu => Err(Reason::TooBig),
+            Route::Out {
+                interface,
+                source,
+                destination,
+                ..
+            } => {
+                let (reason, action) = if interface == ingress {
+                    (Reason::Transmitted, XDP_TX)
+                } else {
+                    (Reason::Redirected, XDP_REDIRECT)
+                };
+                let sent = Sent {
+                    read,
+                    to,
+                    source_mac: Some(source),
+                    destination_mac: destination,
+                };
+                Ok((reason, action, sent))
+            }
+        }
+    }
+}
+
+impl Service {
+    fn slot(
+        &self,
+        keys: &[u64; hash::KEYS],
+        client: SocketAddr,
+    ) -> Result<desired::Endpoint, Reason> {
+        let port = client.port();
+        let hash = match client.ip() {
+            IpAddr::V4(v4) => hash::flow(keys, self.basis, V4::from_bytes(v4.octets()), port),
+            IpAddr::V6(v6) => hash::flow(keys, self.basis, V6::from_bytes(v6.octets()), port),
+        };
+        let slot = hash::slot(hash, self.slots.len() as u32 - 1);
+        self.slots
+            .get(slot as usize)
+            .copied()
+            .ok_or(Reason::EmptySlot)
+    }
+}
