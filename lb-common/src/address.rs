@@ -133,7 +133,14 @@ mod tests {
 
     #[test]
     fn a_standard_address_survives_the_map_record() {
-        for text in ["10.99.0.1", "0.0.0.0", "255.255.255.255", "fd99::1", "::", "::1"] {
+        for text in [
+            "10.99.0.1",
+            "0.0.0.0",
+            "255.255.255.255",
+            "fd99::1",
+            "::",
+            "::1",
+        ] {
             let address: IpAddr = text.parse().unwrap();
             let (family, wide) = wide(address);
             assert_eq!(standard(family, wide), Some(address));

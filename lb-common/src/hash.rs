@@ -152,13 +152,20 @@ mod tests {
     }
 
     /// Computed a second time from the definition in the module's text, by a program in another language.
-    const VECTORS: [u64; 3] = [0x662f_494c_57d7_7978, 0x61ca_3e13_ad75_3bf8, 0x8816_96e9_18fd_0e40];
+    const VECTORS: [u64; 3] = [
+        0x662f_494c_57d7_7978,
+        0x61ca_3e13_ad75_3bf8,
+        0x8816_96e9_18fd_0e40,
+    ];
 
     /// χ² of `counts` against an even spread.
     fn chi_square(counts: &[u64]) -> f64 {
         let total: u64 = counts.iter().sum();
         let expected = total as f64 / counts.len() as f64;
-        counts.iter().map(|&c| (c as f64 - expected).powi(2) / expected).sum()
+        counts
+            .iter()
+            .map(|&c| (c as f64 - expected).powi(2) / expected)
+            .sum()
     }
 
     /// 99.99 % point of χ² for many degrees of freedom (normal approximation).
@@ -180,7 +187,11 @@ mod tests {
                 }
             }
             for bins in &bins {
-                assert!(chi_square(bins) < limit(256), "seed {seed}: {}", chi_square(bins));
+                assert!(
+                    chi_square(bins) < limit(256),
+                    "seed {seed}: {}",
+                    chi_square(bins)
+                );
             }
         }
     }
@@ -211,7 +222,10 @@ mod tests {
                 changed += (of(input) ^ of(input ^ (1 << bit))).count_ones();
             }
             let mean = f64::from(changed) / 1000.0;
-            assert!((30.0..34.0).contains(&mean), "input bit {bit} changes {mean} bits");
+            assert!(
+                (30.0..34.0).contains(&mean),
+                "input bit {bit} changes {mean} bits"
+            );
         }
     }
 
@@ -224,7 +238,10 @@ mod tests {
                 of(&a) == of(&b)
             })
             .count();
-        assert!((15..70).contains(&same), "{same} of 10000 equal; 39 expected");
+        assert!(
+            (15..70).contains(&same),
+            "{same} of 10000 equal; 39 expected"
+        );
     }
 
     #[test]
@@ -235,6 +252,9 @@ mod tests {
         assert_ne!(base, service_basis(&keys, V6([1, 3]), 80, TCP));
         assert_ne!(base, service_basis(&keys, V6([1, 2]), 81, TCP));
         assert_ne!(base, service_basis(&keys, V6([1, 2]), 80, 17));
-        assert_ne!(flow(&keys, base, V6([1, 2]), 1), flow(&keys, base, V6([2, 1]), 1));
+        assert_ne!(
+            flow(&keys, base, V6([1, 2]), 1),
+            flow(&keys, base, V6([2, 1]), 1)
+        );
     }
 }

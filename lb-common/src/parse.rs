@@ -164,7 +164,16 @@ impl Parse for V4 {
         if (length as usize) < header_length + transport_length(protocol) {
             return Err(Reason::Malformed);
         }
-        Ok(packet(offset, transport, protocol, hops, length, source, destination, ports))
+        Ok(packet(
+            offset,
+            transport,
+            protocol,
+            hops,
+            length,
+            source,
+            destination,
+            ports,
+        ))
     }
 }
 
@@ -203,7 +212,16 @@ impl Parse for V6 {
             return Err(Reason::Malformed);
         }
         let length = payload.saturating_add(size_of::<Ipv6Hdr>() as u16);
-        Ok(packet(offset, transport, protocol, hops, length, source, destination, ports))
+        Ok(packet(
+            offset,
+            transport,
+            protocol,
+            hops,
+            length,
+            source,
+            destination,
+            ports,
+        ))
     }
 }
 
@@ -225,10 +243,17 @@ fn ports<F: Frame + ?Sized>(frame: &F, offset: usize, protocol: u8) -> Result<Po
 
 #[inline(always)]
 const fn transport_length(protocol: u8) -> usize {
-    if protocol == TCP { size_of::<TcpHdr>() } else { size_of::<UdpHdr>() }
+    if protocol == TCP {
+        size_of::<TcpHdr>()
+    } else {
+        size_of::<UdpHdr>()
+    }
 }
 
-#[expect(clippy::too_many_arguments, reason = "the fields of one struct, from two families")]
+#[expect(
+    clippy::too_many_arguments,
+    reason = "the fields of one struct, from two families"
+)]
 #[inline(always)]
 fn packet<A>(
     network: usize,

@@ -186,7 +186,9 @@ mod tests {
     const RST: Signals = Signals::RST;
 
     fn tcp(packets: &[(Side, Signals)]) -> Progress {
-        packets.iter().fold(Progress::TCP, |p, &(side, signals)| p.after(side, signals))
+        packets
+            .iter()
+            .fold(Progress::TCP, |p, &(side, signals)| p.after(side, signals))
     }
 
     #[test]
@@ -194,7 +196,10 @@ mod tests {
         assert_eq!(tcp(&[]).phase(), Phase::Opening);
         assert_eq!(tcp(&[(Client, SYN)]).phase(), Phase::Opening);
         assert_eq!(tcp(&[(Endpoint, DATA)]).phase(), Phase::Opening);
-        assert_eq!(tcp(&[(Endpoint, DATA), (Client, DATA)]).phase(), Phase::Open);
+        assert_eq!(
+            tcp(&[(Endpoint, DATA), (Client, DATA)]).phase(),
+            Phase::Open
+        );
     }
 
     #[test]
@@ -203,7 +208,11 @@ mod tests {
         for (first, second) in [(Client, Endpoint), (Endpoint, Client)] {
             let closing = open.after(first, FIN);
             assert_eq!(closing.phase(), Phase::Closing);
-            assert_eq!(closing.after(first, FIN).phase(), Phase::Closing, "a repeated FIN");
+            assert_eq!(
+                closing.after(first, FIN).phase(),
+                Phase::Closing,
+                "a repeated FIN"
+            );
             let closed = closing.after(second, FIN);
             assert_eq!(closed.phase(), Phase::Closed);
             assert_eq!(closing.ending(closed), Some(Ending::Finished));
@@ -212,7 +221,11 @@ mod tests {
 
     #[test]
     fn a_reset_closes_from_every_phase_and_names_its_side() {
-        for before in [tcp(&[]), tcp(&[(Client, DATA)]), tcp(&[(Client, DATA), (Endpoint, FIN)])] {
+        for before in [
+            tcp(&[]),
+            tcp(&[(Client, DATA)]),
+            tcp(&[(Client, DATA), (Endpoint, FIN)]),
+        ] {
             let by_client = before.after(Client, RST);
             assert_eq!(before.ending(by_client), Some(Ending::ResetByClient));
             let by_endpoint = before.after(Endpoint, RST);
@@ -247,11 +260,22 @@ mod tests {
             let before = Progress::from_byte(byte);
             for side in [Client, Endpoint] {
                 for bits in 0..8_u8 {
-                    let signals = [SYN, FIN, RST].iter().enumerate().fold(DATA, |all, (i, &one)| {
-                        if bits >> i & 1 == 1 { all.with(one) } else { all }
-                    });
+                    let signals =
+                        [SYN, FIN, RST]
+                            .iter()
+                            .enumerate()
+                            .fold(DATA, |all, (i, &one)| {
+                                if bits >> i & 1 == 1 {
+                                    all.with(one)
+                                } else {
+                                    all
+                                }
+                            });
                     let after = before.after(side, signals);
-                    assert!(order(after) >= order(before), "{before:?} {side:?} {signals:?}");
+                    assert!(
+                        order(after) >= order(before),
+                        "{before:?} {side:?} {signals:?}"
+                    );
                     assert_eq!(after.is_udp(), before.is_udp());
                     assert_eq!(after.merged(before), after, "bits are only added");
                     assert_eq!(after.byte() & !Progress::BITS, 0);

@@ -212,7 +212,10 @@ impl TableRef {
     /// From the record.
     #[inline(always)]
     pub const fn from_word(word: u64) -> Self {
-        Self { page: (word >> 32) as u32, mask: word as u32 }
+        Self {
+            page: (word >> 32) as u32,
+            mask: word as u32,
+        }
     }
 
     /// Page and place in it of a slot.

@@ -17,11 +17,7 @@ use aya_ebpf::{
     helpers::{bpf_fib_lookup, bpf_redirect_neigh},
     programs::TcContext,
 };
-use lb_common::{
-    frame::Ethernet,
-    record::HAND_OVER_MAC,
-    verdict::Reason,
-};
+use lb_common::{frame::Ethernet, record::HAND_OVER_MAC, verdict::Reason};
 use network_types::ip::{Ipv4Hdr, Ipv6Hdr};
 
 use crate::count;

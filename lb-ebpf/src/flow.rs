@@ -45,20 +45,34 @@ where
     A: Client + Rare,
     FlowMap: Flows<A>,
 {
-    let hash = hash::flow(&SecretKeys, service.basis, packet.source, packet.source_port);
+    let hash = hash::flow(
+        &SecretKeys,
+        service.basis,
+        packet.source,
+        packet.source_port,
+    );
     let key = packet.source.key(packet.source_port, service_id);
     let given = match find_by_client(&FlowMap, hash, key, now) {
         Some(found) if !starts_anew(found.state, packet.signals) => {
             follow::<A>(&found, Side::Client, packet.signals, service, now);
-            Given { endpoint: found.state.endpoint(), node_port: found.state.node_port() }
+            Given {
+                endpoint: found.state.endpoint(),
+                node_port: found.state.node_port(),
+            }
         }
         _ if packet.protocol != UDP && !packet.signals.has(Signals::SYN) => {
             return Err(Reason::NoFlow);
         }
         _ => A::admit(key, hash, packet.protocol)?,
     };
-    let endpoint = ENDPOINTS.get(given.endpoint as u32).ok_or(Reason::Inconsistent)?;
-    Ok(ToEndpoint { id: given.endpoint, endpoint, node_port: given.node_port })
+    let endpoint = ENDPOINTS
+        .get(given.endpoint as u32)
+        .ok_or(Reason::Inconsistent)?;
+    Ok(ToEndpoint {
+        id: given.endpoint,
+        endpoint,
+        node_port: given.node_port,
+    })
 }
 
 /// A client opens again with a tuple whose flow is ending: port reuse.
@@ -79,8 +93,12 @@ where
     if packet.destination_port.wrapping_sub(ports.first) >= ports.count {
         return None;
     }
-    let basis =
-        hash::endpoint_basis(&SecretKeys, packet.source, packet.source_port, packet.protocol);
+    let basis = hash::endpoint_basis(
+        &SecretKeys,
+        packet.source,
+        packet.source_port,
+        packet.protocol,
+    );
     let hash = hash::reply(&SecretKeys, basis, packet.destination_port);
     let found = find_by_endpoint(&FlowMap, hash, packet.destination_port, now)?;
     let id = found.state.endpoint();
@@ -95,7 +113,12 @@ where
     let (client, client_port, service) = A::from_key(found.key);
     let service = SERVICES.get(service as u32)?;
     follow::<A>(&found, Side::Endpoint, packet.signals, service, now);
-    Some(ToClient { id, service, client, client_port })
+    Some(ToClient {
+        id,
+        service,
+        client,
+        client_port,
+    })
 }
 
 /// Notes one packet of a known flow.

@@ -176,5 +176,6 @@ pub fn send(frame: &mut XdpFrame, hop: &NextHop) -> Result<(Reason, u32), Reason
     }
     // SAFETY: plain integers. The interface is the one the kernel named a moment ago; if it is gone
     // the kernel drops the frame.
-    Ok((Reason::Redirected, unsafe { bpf_redirect(hop.egress, 0) } as u32))
+    Ok((Reason::Redirected, unsafe { bpf_redirect(hop.egress, 0) }
+        as u32))
 }

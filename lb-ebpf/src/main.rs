@@ -16,7 +16,10 @@
 //! | `frame` | the only pointer arithmetic |
 //!
 //! Parsing, hashing, the flow table and rewriting are `lb-common`'s, where they are tested.
-#![expect(missing_docs, reason = "the program macros make public functions without their docs")]
+#![expect(
+    missing_docs,
+    reason = "the program macros make public functions without their docs"
+)]
 #![no_std]
 #![no_main]
 

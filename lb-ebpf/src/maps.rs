@@ -26,7 +26,10 @@ use lb_common::{
     address::{V4, V6},
     flow::{Bucket, Client, Flows, NodePorts},
     hash::{KEYS, Keys},
-    limits::{ENDPOINTS as MAX_ENDPOINTS, NEXT_HOPS as MAX_NEXT_HOPS, PAGES, SERVICES as MAX_SERVICES, TICK_SHIFT},
+    limits::{
+        ENDPOINTS as MAX_ENDPOINTS, NEXT_HOPS as MAX_NEXT_HOPS, PAGES, SERVICES as MAX_SERVICES,
+        TICK_SHIFT,
+    },
     record::{BackendName, Endpoint, EndpointCounters, NextHop, Service, SlotPage},
     verdict::REASONS as MAX_REASONS,
 };
@@ -58,7 +61,8 @@ pub static NEXT_HOPS: PerCpuArray<NextHop> = PerCpuArray::with_max_entries(MAX_N
 pub static EGRESS: HashMap<u32, u32> = HashMap::with_max_entries(1024, 0);
 /// Endpoint id → counters.
 #[map]
-pub static COUNTERS: PerCpuArray<EndpointCounters> = PerCpuArray::with_max_entries(MAX_ENDPOINTS, 0);
+pub static COUNTERS: PerCpuArray<EndpointCounters> =
+    PerCpuArray::with_max_entries(MAX_ENDPOINTS, 0);
 /// Reason → packets.
 #[map]
 pub static REASONS: PerCpuArray<u64> = PerCpuArray::with_max_entries(MAX_REASONS, 0);
@@ -97,7 +101,10 @@ impl Keys for SecretKeys {
 /// The node ports flows are given.
 #[inline(always)]
 pub fn node_ports() -> NodePorts {
-    NodePorts { first: FIRST_NODE_PORT.load(), count: NODE_PORT_COUNT.load() }
+    NodePorts {
+        first: FIRST_NODE_PORT.load(),
+        count: NODE_PORT_COUNT.load(),
+    }
 }
 
 /// The tick it is now.
@@ -164,26 +171,32 @@ pub fn identity_word(service: &Service) -> u64 {
 #[inline(always)]
 pub fn counters(endpoint: u16) -> Option<&'static mut EndpointCounters> {
     // SAFETY: this CPU's own value, and the program is not interrupted by itself.
-    COUNTERS.get_ptr_mut(endpoint as u32).map(|counters| unsafe { &mut *counters })
+    COUNTERS
+        .get_ptr_mut(endpoint as u32)
+        .map(|counters| unsafe { &mut *counters })
 }
 
 /// The counter of a reason, of this CPU.
 #[inline(always)]
 pub fn reason_counter(index: u32) -> Option<&'static mut u64> {
     // SAFETY: as in `counters`.
-    REASONS.get_ptr_mut(index).map(|count| unsafe { &mut *count })
+    REASONS
+        .get_ptr_mut(index)
+        .map(|count| unsafe { &mut *count })
 }
 
 /// A place in the cache of next hops, of this CPU.
 #[inline(always)]
 pub fn next_hop(index: u32) -> Option<&'static mut NextHop> {
     // SAFETY: as in `counters`.
-    NEXT_HOPS.get_ptr_mut(index & (MAX_NEXT_HOPS - 1)).map(|hop| unsafe { &mut *hop })
+    NEXT_HOPS
+        .get_ptr_mut(index & (MAX_NEXT_HOPS - 1))
+        .map(|hop| unsafe { &mut *hop })
 }
 
 /// What XDP can do on an interface; 0 of an unknown one.
 #[inline(always)]
 pub fn egress(interface: u32) -> u32 {
     // SAFETY: a copy of one word; an entry that is deleted meanwhile only makes it old.
-    unsafe { EGRESS.get(&interface) }.copied().unwrap_or(0)
+    unsafe { EGRESS.get(interface) }.copied().unwrap_or(0)
 }

@@ -28,7 +28,10 @@ pub fn run(ctx: XdpContext) -> u32 {
     };
     count::reason(reason);
     if reason.verdict() != Verdict::Forward {
-        debug!(&frame.ctx, "not forwarded: reason {}, action {}", reason as u32, action);
+        debug!(
+            &frame.ctx,
+            "not forwarded: reason {}, action {}", reason as u32, action
+        );
     }
     action
 }

@@ -42,8 +42,18 @@ where
 {
     let service = SERVICES.get(service as u32).ok_or(Reason::Inconsistent)?;
     let (endpoint, record) = select::endpoint(service, hash)?;
-    match flow::choose(&FlowMap, &SecretKeys, hash, record.basis, node_ports(), now()) {
-        Ok(node_port) => Ok(Given { endpoint, node_port }),
+    match flow::choose(
+        &FlowMap,
+        &SecretKeys,
+        hash,
+        record.basis,
+        node_ports(),
+        now(),
+    ) {
+        Ok(node_port) => Ok(Given {
+            endpoint,
+            node_port,
+        }),
         Err(reason) => {
             count::refused(endpoint);
             Err(reason)
@@ -58,8 +68,14 @@ where
     FlowMap: Steps<A>,
 {
     let (_, _, service) = A::from_key(key);
-    let progress = if protocol == UDP { Progress::UDP } else { Progress::TCP };
-    let Some(service) = SERVICES.get(service as u32) else { return false };
+    let progress = if protocol == UDP {
+        Progress::UDP
+    } else {
+        Progress::TCP
+    };
+    let Some(service) = SERVICES.get(service as u32) else {
+        return false;
+    };
     let entrant = Entrant {
         endpoint: given.endpoint,
         node_port: given.node_port,
@@ -80,7 +96,7 @@ fn advance<A: Client>(key: A::Key, state: State, step: Step)
 where
     FlowMap: Flows<A>,
 {
-    if let Some(ending) = flow::advance(&FlowMap, &SecretKeys, key, state, step, now()) {
+    if let Some(ending) = flow::advance(&FlowMap, &SecretKeys, key, state, step) {
         count::ended(state.endpoint(), ending);
     }
 }
@@ -114,13 +130,8 @@ macro_rules! outlined {
             }
 
             #[inline(always)]
-            fn forget_partner(
-                &self,
-                [$($word),+]: <$family as Client>::Key,
-                state: State,
-                now: u32,
-            ) {
-                $module::$forget_partner($($word,)+ state.word(), now as u64);
+            fn forget_partner(&self, [$($word),+]: <$family as Client>::Key, state: State) {
+                $module::$forget_partner($($word,)+ state.word());
             }
         }
 
@@ -155,18 +166,35 @@ macro_rules! outlined {
 
             #[unsafe(no_mangle)]
             #[inline(never)]
-            pub extern "C" fn $forget_partner($($word: u64,)+ state: u64, now: u64) -> u64 {
+            pub extern "C" fn $forget_partner($($word: u64,)+ state: u64) -> u64 {
                 let state = State::from_word(state);
-                let key = [$($word),+];
-                flow::forget_partner::<$family>(&FlowMap, &SecretKeys, key, state, now as u32);
+                flow::forget_partner::<$family>(&FlowMap, &SecretKeys, [$($word),+], state);
                 0
             }
         }
     };
 }
 
-outlined!(V4, v4, [a], lb_choose4, lb_advance4, lb_probe4, lb_enter4, lb_forget_partner4);
-outlined!(V6, v6, [a, b, c], lb_choose6, lb_advance6, lb_probe6, lb_enter6, lb_forget_partner6);
+outlined!(
+    V4,
+    v4,
+    [a],
+    lb_choose4,
+    lb_advance4,
+    lb_probe4,
+    lb_enter4,
+    lb_forget_partner4
+);
+outlined!(
+    V6,
+    v6,
+    [a, b, c],
+    lb_choose6,
+    lb_advance6,
+    lb_probe6,
+    lb_enter6,
+    lb_forget_partner6
+);
 
 /// Values as the one number that an argument or result of such a function is.
 mod word {
@@ -188,9 +216,10 @@ mod word {
         const EXHAUSTED: u64 = Reason::NodePortsExhausted as u64;
         const EMPTY: u64 = Reason::EmptySlot as u64;
         match word {
-            word if word & ADMITTED != 0 => {
-                Ok(Given { endpoint: (word >> 16) as u16, node_port: word as u16 })
-            }
+            word if word & ADMITTED != 0 => Ok(Given {
+                endpoint: (word >> 16) as u16,
+                node_port: word as u16,
+            }),
             FULL => Err(Reason::FlowTableFull),
             EXHAUSTED => Err(Reason::NodePortsExhausted),
             EMPTY => Err(Reason::EmptySlot),
@@ -205,7 +234,10 @@ mod word {
 
     #[inline(always)]
     pub fn to_step(word: u64) -> Step {
-        Step { progress: Progress::from_byte(word as u8), expires: (word >> 8) as u32 }
+        Step {
+            progress: Progress::from_byte(word as u8),
+            expires: (word >> 8) as u32,
+        }
     }
 
     #[inline(always)]
@@ -215,7 +247,10 @@ mod word {
 
     #[inline(always)]
     pub fn to_entrant(word: u64) -> (Given, u8) {
-        let given = Given { endpoint: (word >> 16) as u16, node_port: word as u16 };
+        let given = Given {
+            endpoint: (word >> 16) as u16,
+            node_port: word as u16,
+        };
         (given, (word >> 32) as u8)
     }
 }

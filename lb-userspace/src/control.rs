@@ -212,11 +212,15 @@ impl Control {
     /// # Errors
     /// If the kernel cannot be asked.
     pub fn tend(&mut self, sweep: bool) -> Result<(), Failure> {
-        let Some(dataplane) = &mut self.dataplane else { return Ok(()) };
+        let Some(dataplane) = &mut self.dataplane else {
+            return Ok(());
+        };
         if sweep {
             dataplane.sweep();
         }
-        dataplane.tend().map_err(|cause| Failure::new(Code::Internal, format!("{cause:#}")))
+        dataplane
+            .tend()
+            .map_err(|cause| Failure::new(Code::Internal, format!("{cause:#}")))
     }
 
     /// True until the program was taken off the interfaces.

@@ -93,7 +93,12 @@ impl Plan {
             taken: BTreeSet::new(),
         };
         planner.free(desired, on_flows);
-        planner.known = planner.image.endpoints.iter().map(|(&id, &record)| (record, id)).collect();
+        planner.known = planner
+            .image
+            .endpoints
+            .iter()
+            .map(|(&id, &record)| (record, id))
+            .collect();
         let mut visible = Vec::new();
         for (index, service) in desired.services.iter().enumerate() {
             let last = planner
@@ -155,8 +160,13 @@ impl Planner {
             self.write(Write::FreeEndpoint(id));
         }
         let used: BTreeSet<u16> = self.image.endpoints.values().map(|e| e.backend).collect();
-        let unused: Vec<u16> =
-            self.image.backends.keys().copied().filter(|index| !used.contains(index)).collect();
+        let unused: Vec<u16> = self
+            .image
+            .backends
+            .keys()
+            .copied()
+            .filter(|index| !used.contains(index))
+            .collect();
         for index in unused {
             self.write(Write::FreeBackend(index));
         }
@@ -256,7 +266,10 @@ impl Planner {
         let id = (self.next_id..limits::ENDPOINTS as u16)
             .find(|id| !self.image.endpoints.contains_key(id))
             .with_context(|| {
-                format!("all {} endpoint ids are taken; remove endpoints", limits::ENDPOINTS - 1)
+                format!(
+                    "all {} endpoint ids are taken; remove endpoints",
+                    limits::ENDPOINTS - 1
+                )
             })?;
         self.next_id = id + 1;
         self.known.insert(record, id);
@@ -288,7 +301,10 @@ impl Planner {
             self.write(Write::Page(page, slots.into()));
             self.taken.insert(page);
         }
-        Ok(TableRef { page: room.first, mask: slots.len() as u32 - 1 })
+        Ok(TableRef {
+            page: room.first,
+            mask: slots.len() as u32 - 1,
+        })
     }
 
     fn remove_services(&mut self) {
@@ -335,7 +351,13 @@ pub fn identity(service: &desired::Service) -> Identity {
     let (family, address) = address::wide(service.address.ip());
     let (port, protocol) = (service.address.port(), protocol_number(service.protocol));
     let word = Service::identity_of(family, port, protocol);
-    Identity { address, word, port, protocol, family }
+    Identity {
+        address,
+        word,
+        port,
+        protocol,
+        family,
+    }
 }
 
 /// The IP protocol number.
@@ -346,12 +368,7 @@ pub const fn protocol_number(protocol: Protocol) -> u8 {
     }
 }
 
-fn basis<A: address::Address>(
-    keys: &[u64; KEYS],
-    wide: [u64; 2],
-    port: u16,
-    protocol: u8,
-) -> u64 {
+fn basis<A: address::Address>(keys: &[u64; KEYS], wide: [u64; 2], port: u16, protocol: u8) -> u64 {
     hash::endpoint_basis(keys, A::from_wide(wide), port, protocol)
 }
 
@@ -366,10 +383,11 @@ fn is_record_of(
         && record.protocol == protocol_number(service.protocol)
 }
 
-/// Idle limits as the record holds them. A limit is rounded up, and bounded by the record's 16 bits.
+/// Idle limits as the record holds them. A limit is rounded up and one tick longer, because the first
+/// tick has begun already; it is bounded by the record's 16 bits.
 fn ticks(idle: &desired::Idle) -> [u16; 4] {
     [idle.opening, idle.open, idle.closing, idle.udp].map(|limit| {
-        let ticks = limit.as_nanos().div_ceil(1 << limits::TICK_SHIFT).max(1);
+        let ticks = limit.as_nanos().div_ceil(1 << limits::TICK_SHIFT) + 1;
         ticks.min(u128::from(limits::MAX_IDLE_TICKS)) as u16
     })
 }

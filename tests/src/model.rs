@@ -201,7 +201,11 @@ impl Model {
                 endpoints,
             });
         }
-        let name = format!("{} {:?}", service.address, service.protocol);
+        let protocol = match service.protocol {
+            Protocol::Tcp => "tcp",
+            Protocol::Udp => "udp",
+        };
+        let name = format!("{}/{protocol}", service.address);
         let slots = SlotCount::try_from(service.slots)?;
         let table = Table::build(self.seed, name.as_bytes(), slots, &backends)?;
         Ok(table

@@ -30,7 +30,11 @@ impl NodePorts {
     #[inline(always)]
     const fn port(self, start: u32, probe: u32) -> u16 {
         let place = start + probe;
-        let place = if place >= self.count as u32 { place - self.count as u32 } else { place };
+        let place = if place >= self.count as u32 {
+            place - self.count as u32
+        } else {
+            place
+        };
         self.first.wrapping_add(place as u16)
     }
 }
@@ -52,7 +56,6 @@ pub fn choose<A: Client>(
 ) -> Result<u16, Reason> {
     let start = ports.start(hash);
     let mut refusal = Reason::NodePortsExhausted;
-    let mut last_resort = 0;
     for step in 0..PORT_PROBES {
         if step >= ports.count as u32 {
             break;
@@ -61,14 +64,25 @@ pub fn choose<A: Client>(
         let hash = hash::reply(keys, endpoint_basis, node_port);
         match flows.probe(hash, node_port, now) {
             Probe::TAKEN => {}
-            // The last of them, not the first: a choice between them is one more the verifier must
-            // follow each time round.
-            probe if probe.is_last_resort() => last_resort = node_port,
+            probe if probe.is_last_resort() => {}
             probe if probe.has_room() => return Ok(node_port),
             _ => refusal = Reason::FlowTableFull,
         }
     }
-    if last_resort != 0 { Ok(last_resort) } else { Err(refusal) }
+    // A loop of its own: a port remembered from the first would be one more thing the verifier must
+    // tell apart each time round.
+    for step in 0..PORT_PROBES {
+        if step >= ports.count as u32 {
+            break;
+        }
+        let node_port = ports.port(start, step);
+        let hash = hash::reply(keys, endpoint_basis, node_port);
+        let probe = flows.probe(hash, node_port, now);
+        if probe != Probe::TAKEN && probe.is_last_resort() {
+            return Ok(node_port);
+        }
+    }
+    Err(refusal)
 }
 
 /// What came of looking for room in a bucket: how willingly the best entry yields, and which it is.
@@ -124,12 +138,7 @@ impl Probe {
 /// at most one entry of a bucket, and finding needs no second look. A closed flow's port is a last
 /// resort, to be had in its own entry.
 #[inline(always)]
-pub fn probe<A: Client>(
-    flows: &impl Flows<A>,
-    hash: u64,
-    node_port: u16,
-    now: u32,
-) -> Probe {
+pub fn probe<A: Client>(flows: &impl Flows<A>, hash: u64, node_port: u16, now: u32) -> Probe {
     let Some(bucket) = flows.bucket(first(hash)) else {
         return Probe::TAKEN;
     };

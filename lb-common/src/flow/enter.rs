@@ -37,7 +37,7 @@ pub fn enter<A: Client>(
     if let Some((entry, state)) = find_earlier(flows, hash, key)
         && entry.replace(state, State::EMPTY)
     {
-        flows.forget_partner(key, state, now);
+        flows.forget_partner(key, state);
     }
     let Some(endpoint_entry) = endpoint_entry(flows, keys, &entrant, now) else {
         return false;
@@ -47,7 +47,12 @@ pub fn enter<A: Client>(
         return false;
     };
     let expires = now.wrapping_add(entrant.idle_ticks);
-    let Entrant { endpoint, node_port, progress, .. } = entrant;
+    let Entrant {
+        endpoint,
+        node_port,
+        progress,
+        ..
+    } = entrant;
     let state = |side| State::new(endpoint, node_port, side, progress, expires);
     endpoint_entry.publish(key, state(Side::Endpoint));
     client_entry.publish(key, state(Side::Client));
@@ -72,11 +77,7 @@ fn endpoint_entry<'a, A: Client>(
 
 /// In the one of the two buckets whose best entry yields more willingly.
 #[inline(always)]
-fn client_entry<A: Client>(
-    flows: &impl Steps<A>,
-    hash: u64,
-    now: u32,
-) -> Option<&Entry<A::Key>> {
+fn client_entry<A: Client>(flows: &impl Steps<A>, hash: u64, now: u32) -> Option<&Entry<A::Key>> {
     let one = most_yielding(flows.bucket(first(hash))?, now);
     let other = most_yielding(flows.bucket(second(hash))?, now);
     let is_other = other.is_better_than(one);
@@ -103,7 +104,7 @@ fn claim<A: Client>(
         return None;
     }
     if state != State::EMPTY {
-        flows.forget_partner(entry.key(), state, now);
+        flows.forget_partner(entry.key(), state);
     }
     Some(entry)
 }

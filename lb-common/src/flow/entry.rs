@@ -140,7 +140,11 @@ impl State {
     /// Whose packets find the entry.
     #[inline(always)]
     pub const fn side(self) -> Side {
-        if self.0 & Self::OF_ENDPOINT == 0 { Side::Client } else { Side::Endpoint }
+        if self.0 & Self::OF_ENDPOINT == 0 {
+            Side::Client
+        } else {
+            Side::Endpoint
+        }
     }
 
     /// What was seen of the flow.
@@ -172,21 +176,24 @@ impl State {
         (self.0 ^ other.0) & (0xffff_ffff_0000_0000 | Self::OF_ENDPOINT) == 0
     }
 
-    /// Of one flow, whichever side: endpoint and node port are equal, and both entries are live or
-    /// neither. A flow that is over may have left an entry with the words of a later one.
+    /// Endpoint and node port are equal: of one flow's two entries, or of two flows' one after the
+    /// other.
     #[inline(always)]
-    pub(super) const fn is_of(self, flow: Self, now: u32) -> bool {
-        let way = (self.0 ^ flow.0) >> 32;
-        // The sign tells. One comparison in all: each doubles the verifier's ways through a bucket.
-        let liveness = (self.remaining(now) - 1 ^ flow.remaining(now) - 1) as u32 >> 31;
-        way | liveness as u64 == 0
+    pub(super) const fn has_way_of(self, other: Self) -> bool {
+        (self.0 ^ other.0) >> 32 == 0
     }
 
     /// With another progress and end.
     #[inline(always)]
     #[must_use]
     pub const fn with(self, progress: Progress, expires: u32) -> Self {
-        Self::new(self.endpoint(), self.node_port(), self.side(), progress, expires)
+        Self::new(
+            self.endpoint(),
+            self.node_port(),
+            self.side(),
+            progress,
+            expires,
+        )
     }
 
     /// How willingly the entry gives way to a new flow; 0: not at all.

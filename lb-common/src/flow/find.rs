@@ -56,14 +56,13 @@ pub(super) fn find_client_entry<A: Client>(
     hash: u64,
     key: A::Key,
     flow: State,
-    now: u32,
 ) -> Option<(&Entry<A::Key>, State)> {
     for number in [first(hash), second(hash)] {
         let bucket = flows.bucket(number)?;
         for index in 0..WAYS as u32 {
             let entry = &bucket.entries[index as usize];
             let state = entry.state();
-            let is_it = state.is_of(flow, now) && !is_endpoint_entry(state);
+            let is_it = state.has_way_of(flow) && !is_endpoint_entry(state);
             if is_it && entry.key() == key {
                 return Some((bucket.entry(index, hash), state));
             }
@@ -99,13 +98,12 @@ pub(super) fn find_endpoint_entry<A: Client>(
     hash: u64,
     key: A::Key,
     flow: State,
-    now: u32,
 ) -> Option<(&Entry<A::Key>, State)> {
     let bucket = flows.bucket(first(hash))?;
     for index in 0..WAYS as u32 {
         let entry = &bucket.entries[index as usize];
         let state = entry.state();
-        if state.is_of(flow, now) && is_endpoint_entry(state) && entry.key() == key {
+        if state.has_way_of(flow) && is_endpoint_entry(state) && entry.key() == key {
             return Some((bucket.entry(index, hash), state));
         }
     }

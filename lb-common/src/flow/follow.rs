@@ -8,6 +8,9 @@ use crate::limits::RENEW_TICKS;
 use crate::parse::Signals;
 use crate::phase::{Ending, Progress, Side};
 
+/// Limits below are short.
+const SHORT_TICKS: u32 = 4 * RENEW_TICKS;
+
 /// A flow's next state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Step {
@@ -24,10 +27,15 @@ pub fn step(state: State, side: Side, signals: Signals, idle: [u16; 4], now: u32
     let progress = state.progress().after(side, signals);
     let ticks = progress.idle_ticks(idle);
     let gained = ticks as i32 - state.remaining(now);
-    if progress == state.progress() && gained < RENEW_TICKS as i32 {
+    // A short limit is renewed at every tick: skipping one could end a flow that is not silent.
+    let worthwhile = if ticks < SHORT_TICKS { 1 } else { RENEW_TICKS };
+    if progress == state.progress() && gained < worthwhile as i32 {
         return None;
     }
-    Some(Step { progress, expires: now.wrapping_add(ticks) })
+    Some(Step {
+        progress,
+        expires: now.wrapping_add(ticks),
+    })
 }
 
 /// Writes a step to both entries of a flow, so that either alone tells whether the flow is live. Tells
@@ -42,13 +50,12 @@ pub fn advance<A: Client>(
     key: A::Key,
     state: State,
     step: Step,
-    now: u32,
 ) -> Option<Ending> {
-    let (entry, _) = own(flows, keys, key, state, now)?;
+    let (entry, _) = own(flows, keys, key, state)?;
     if !entry.replace(state, state.with(step.progress, step.expires)) {
         return None;
     }
-    if let Some((entry, state)) = partner(flows, keys, key, state, now) {
+    if let Some((entry, state)) = partner(flows, keys, key, state) {
         let progress = state.progress().merged(step.progress);
         entry.replace(state, state.with(progress, step.expires));
     }
@@ -57,17 +64,11 @@ pub fn advance<A: Client>(
 
 /// Takes a flow out of the table. `state` is that of either entry when it was found.
 #[inline(always)]
-pub fn end<A: Client>(
-    flows: &impl Steps<A>,
-    keys: &impl Keys,
-    key: A::Key,
-    state: State,
-    now: u32,
-) {
-    if let Some((entry, found)) = own(flows, keys, key, state, now)
+pub fn end<A: Client>(flows: &impl Steps<A>, keys: &impl Keys, key: A::Key, state: State) {
+    if let Some((entry, found)) = own(flows, keys, key, state)
         && entry.replace(found, State::EMPTY)
     {
-        flows.forget_partner(key, state, now);
+        flows.forget_partner(key, state);
     }
 }
 
@@ -78,9 +79,8 @@ pub fn forget_partner<A: Client>(
     keys: &impl Keys,
     key: A::Key,
     state: State,
-    now: u32,
 ) {
-    if let Some((entry, state)) = partner(flows, keys, key, state, now) {
+    if let Some((entry, state)) = partner(flows, keys, key, state) {
         entry.replace(state, State::EMPTY);
     }
 }
@@ -92,12 +92,11 @@ fn own<'a, A: Client>(
     keys: &impl Keys,
     key: A::Key,
     state: State,
-    now: u32,
 ) -> Option<(&'a Entry<A::Key>, State)> {
     if is_endpoint_entry(state) {
-        of_endpoint(flows, keys, key, state, now)
+        of_endpoint(flows, keys, key, state)
     } else {
-        of_client(flows, keys, key, state, now)
+        of_client(flows, keys, key, state)
     }
 }
 
@@ -108,12 +107,11 @@ fn partner<'a, A: Client>(
     keys: &impl Keys,
     key: A::Key,
     state: State,
-    now: u32,
 ) -> Option<(&'a Entry<A::Key>, State)> {
     if is_endpoint_entry(state) {
-        of_client(flows, keys, key, state, now)
+        of_client(flows, keys, key, state)
     } else {
-        of_endpoint(flows, keys, key, state, now)
+        of_endpoint(flows, keys, key, state)
     }
 }
 
@@ -123,11 +121,10 @@ fn of_client<'a, A: Client>(
     keys: &impl Keys,
     key: A::Key,
     state: State,
-    now: u32,
 ) -> Option<(&'a Entry<A::Key>, State)> {
     let (client, port, service) = A::from_key(key);
     let hash = hash::flow(keys, flows.service_basis(service)?, client, port);
-    find_client_entry(flows, hash, key, state, now)
+    find_client_entry(flows, hash, key, state)
 }
 
 #[inline(always)]
@@ -136,8 +133,11 @@ fn of_endpoint<'a, A: Client>(
     keys: &impl Keys,
     key: A::Key,
     state: State,
-    now: u32,
 ) -> Option<(&'a Entry<A::Key>, State)> {
-    let hash = hash::reply(keys, flows.endpoint_basis(state.endpoint())?, state.node_port());
-    find_endpoint_entry(flows, hash, key, state, now)
+    let hash = hash::reply(
+        keys,
+        flows.endpoint_basis(state.endpoint())?,
+        state.node_port(),
+    );
+    find_endpoint_entry(flows, hash, key, state)
 }

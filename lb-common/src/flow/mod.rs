@@ -18,6 +18,10 @@
 //! published by storing its state; who reads checks the key before and after. Two processors that race
 //! for an entry cost one of them the insertion, never an entry its integrity. No live flow that is
 //! open ever gives way: only empty, expired, closed and, last, opening entries are taken.
+//!
+//! An endpoint id is given back only when no entry names it any more, not even one of a flow that is
+//! over: the id is the way from either entry to the other, and what is left of a dead flow could pass
+//! for half of a live one. So the table is swept before ids are given back.
 
 mod choose;
 mod enter;
@@ -50,7 +54,7 @@ pub trait Steps<A: Client>: Flows<A> {
     /// [`probe`].
     fn probe(&self, hash: u64, node_port: u16, now: u32) -> Probe;
     /// [`forget_partner`].
-    fn forget_partner(&self, key: A::Key, state: State, now: u32);
+    fn forget_partner(&self, key: A::Key, state: State);
 }
 
 /// Number of the first bucket of a hash.

@@ -91,5 +91,5 @@ mod atomic {
     }
 }
 
-pub(super) use atomic::order;
 pub use atomic::Word;
+pub(super) use atomic::order;

@@ -129,7 +129,7 @@ fn balance<A: Family>(frame: &mut XdpFrame, offset: usize) -> Option<()> {
         (packet.protocol as u64) << 16 | packet.destination_port as u64,
     ];
     // SAFETY: a copy of one word.
-    match unsafe { SERVICES.get(&name) }.copied() {
+    match unsafe { SERVICES.get(name) }.copied() {
         Some(service) => towards_endpoint(frame, &packet, service),
         None => towards_client(frame, &packet),
     }

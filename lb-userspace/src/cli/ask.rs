@@ -156,8 +156,11 @@ fn completion(shell: clap_complete::Shell, page: Page) -> Done {
 
 async fn show(page: Page) -> Done {
     let style = page.style().ok_or_else(|| {
-        Failure::new(api::Code::BadRequest, "the demo is for people: it has no JSON")
-            .try_this("lbctl demo")
+        Failure::new(
+            api::Code::BadRequest,
+            "the demo is for people: it has no JSON",
+        )
+        .try_this("lbctl demo")
     })?;
     let shown = tokio::task::spawn_blocking(move || demo::run(style)).await;
     let shown = shown.unwrap_or_else(|cause| Err(cause.into()));

@@ -16,8 +16,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use aya::Ebpf;
-use aya::programs::links::{FdLink, PinnedLink};
 use aya::programs::XdpMode as Attach;
+use aya::programs::links::{FdLink, PinnedLink};
 
 use super::object::{deliver, xdp};
 use super::{Interface, XdpMode, hook, interface};
@@ -40,7 +40,10 @@ pub fn attach(
 ) -> Result<Vec<Interface>> {
     for one in wanted {
         if interface::index(&one.name).is_none() {
-            bail!("interface {} does not exist; `ip link` lists those that do", one.name);
+            bail!(
+                "interface {} does not exist; `ip link` lists those that do",
+                one.name
+            );
         }
     }
     let mut running = Vec::new();
@@ -50,13 +53,18 @@ pub fn attach(
             .with_context(|| format!("attach to the ingress hook of {}", one.name))?;
         let mode = attach_xdp(ebpf, pin_dir, one, notes)
             .with_context(|| format!("attach XDP to {}", one.name))?;
-        running.push(Interface { name: one.name.clone(), mode });
+        running.push(Interface {
+            name: one.name.clone(),
+            mode,
+        });
     }
     for (path, name) in pins(pin_dir)? {
         if !wanted.iter().any(|one| one.name == name) {
             unpin(&path, &name)?;
             hook::detach_filter(&name);
-            notes.push(format!("{name} is not in the configuration any more: detached from it"));
+            notes.push(format!(
+                "{name} is not in the configuration any more: detached from it"
+            ));
         }
     }
     notes.dedup();
@@ -129,7 +137,11 @@ fn attach_xdp(
     };
     refuse_foreign(&wanted.name)?;
     for (left, mode) in (0..modes.len()).rev().zip(modes) {
-        let how = if *mode == XdpMode::Native { Attach::Driver } else { Attach::Skb };
+        let how = if *mode == XdpMode::Native {
+            Attach::Driver
+        } else {
+            Attach::Skb
+        };
         match program.attach(&wanted.name, how) {
             Ok(link) => {
                 let link: FdLink = program.take_link(link)?.try_into()?;
@@ -148,7 +160,10 @@ fn attach_xdp(
 
 /// Never pushes a program aside that somebody else attached.
 fn refuse_foreign(name: &str) -> Result<()> {
-    let attached = interface::index(name).map(interface::xdp_attached).transpose()?.flatten();
+    let attached = interface::index(name)
+        .map(interface::xdp_attached)
+        .transpose()?
+        .flatten();
     if let Some(attached) = attached {
         bail!(
             "an XDP program that is not lb's runs there already (program id {}); \
@@ -160,12 +175,17 @@ fn refuse_foreign(name: &str) -> Result<()> {
 }
 
 fn xdp_pin(pin_dir: &Path, mode: XdpMode, interface: &str) -> PathBuf {
-    let mode = if mode == XdpMode::Native { "native" } else { "generic" };
+    let mode = if mode == XdpMode::Native {
+        "native"
+    } else {
+        "generic"
+    };
     pin_dir.join(format!("xdp-{mode}-{interface}"))
 }
 
 fn is_xdp(path: &Path) -> bool {
-    path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("xdp-"))
+    path.file_name()
+        .is_some_and(|name| name.to_string_lossy().starts_with("xdp-"))
 }
 
 /// Every pinned link and its interface's name.
@@ -173,7 +193,11 @@ fn pins(pin_dir: &Path) -> Result<Vec<(PathBuf, String)>> {
     let mut pins = Vec::new();
     for entry in fs::read_dir(pin_dir).with_context(|| format!("list {}", pin_dir.display()))? {
         let path = entry?.path();
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let name = path
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
         let interface = ["xdp-native-", "xdp-generic-", "tcx-"]
             .iter()
             .find_map(|prefix| name.strip_prefix(prefix));

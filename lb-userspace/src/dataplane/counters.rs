@@ -14,9 +14,13 @@ use super::{Counters, ReasonCount};
 /// # Errors
 /// If the map cannot be read.
 pub fn of_endpoint(ebpf: &Ebpf, id: u16) -> Result<Counters> {
-    let map = ebpf.map("COUNTERS").context("the object has no map COUNTERS")?;
+    let map = ebpf
+        .map("COUNTERS")
+        .context("the object has no map COUNTERS")?;
     let map: PerCpuArray<&MapData, EndpointCounters> = map.try_into()?;
-    let per_cpu = map.get(&u32::from(id), 0).context("read an endpoint's counters")?;
+    let per_cpu = map
+        .get(&u32::from(id), 0)
+        .context("read an endpoint's counters")?;
     let sum = |of: fn(&EndpointCounters) -> u64| per_cpu.iter().map(of).sum();
     Ok(Counters {
         packets_in: sum(|c| c.packets_in),
@@ -38,9 +42,12 @@ pub fn of_endpoint(ebpf: &Ebpf, id: u16) -> Result<Counters> {
 pub fn reset(ebpf: &mut Ebpf, id: u16) -> Result<()> {
     let cpus = nr_cpus().map_err(|(what, error)| anyhow::anyhow!("{what}: {error}"))?;
     let zero = PerCpuValues::try_from(vec![EndpointCounters::default(); cpus])?;
-    let map = ebpf.map_mut("COUNTERS").context("the object has no map COUNTERS")?;
+    let map = ebpf
+        .map_mut("COUNTERS")
+        .context("the object has no map COUNTERS")?;
     let mut map: PerCpuArray<&mut MapData, EndpointCounters> = map.try_into()?;
-    map.set(u32::from(id), zero, 0).context("reset an endpoint's counters")
+    map.set(u32::from(id), zero, 0)
+        .context("reset an endpoint's counters")
 }
 
 /// Every reason with its count.
@@ -48,7 +55,9 @@ pub fn reset(ebpf: &mut Ebpf, id: u16) -> Result<()> {
 /// # Errors
 /// If the map cannot be read.
 pub fn reasons(ebpf: &Ebpf) -> Result<Vec<ReasonCount>> {
-    let map = ebpf.map("REASONS").context("the object has no map REASONS")?;
+    let map = ebpf
+        .map("REASONS")
+        .context("the object has no map REASONS")?;
     let map: PerCpuArray<&MapData, u64> = map.try_into()?;
     Reason::ALL
         .iter()

@@ -40,9 +40,11 @@ pub struct FlowTables<'a> {
 impl FlowTables<'_> {
     /// Every live flow, once.
     pub fn live(&self, now: u32) -> impl Iterator<Item = Flow> + '_ {
-        self.v4_entries().chain(self.v6_entries()).filter(move |flow| {
-            flow.state.is_live(now) && flow.state.progress().phase() != Phase::Closed
-        })
+        self.v4_entries()
+            .chain(self.v6_entries())
+            .filter(move |flow| {
+                flow.state.is_live(now) && flow.state.progress().phase() != Phase::Closed
+            })
     }
 
     /// Live flows of each endpoint by phase.
@@ -89,7 +91,12 @@ impl FlowTables<'_> {
         client_entries(self.v4, WORDS4).filter_map(|(bucket, first, state)| {
             let (client, client_port, service) = V4::from_key([self.v4.load(bucket, first)]);
             let client = standard(IPV4, client.wide())?;
-            Some(Flow { client, client_port, service, state })
+            Some(Flow {
+                client,
+                client_port,
+                service,
+                state,
+            })
         })
     }
 
@@ -98,7 +105,12 @@ impl FlowTables<'_> {
             let word = |i| self.v6.load(bucket, first + i);
             let (client, client_port, service) = V6::from_key([word(0), word(1), word(2)]);
             let client = standard(IPV6, client.wide())?;
-            Some(Flow { client, client_port, service, state })
+            Some(Flow {
+                client,
+                client_port,
+                service,
+                state,
+            })
         })
     }
 }

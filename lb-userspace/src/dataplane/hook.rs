@@ -50,16 +50,23 @@ pub fn attach(program: &mut SchedClassifier, pin_dir: &Path, interface: &str) ->
 fn attach_filter(program: &mut SchedClassifier, interface: &str) -> Result<()> {
     // Fails if it is there already, which is as good.
     let _ = qdisc_add_clsact(interface);
-    let options = NlOptions { priority: PRIORITY, handle: HANDLE, classid: None };
-    let ingress = TcAttachType::Ingress;
-    let link = match program.attach_with_options(interface, ingress, TcAttachOptions::Netlink(options)) {
-        Ok(link) => link,
-        Err(_) => {
-            let earlier =
-                SchedClassifierLink::attached(interface, ingress, PRIORITY, HANDLE, None)?;
-            program.attach_to_link(earlier).context("replace the filter of an earlier lbd")?
-        }
+    let options = NlOptions {
+        priority: PRIORITY,
+        handle: HANDLE,
+        classid: None,
     };
+    let ingress = TcAttachType::Ingress;
+    let link =
+        match program.attach_with_options(interface, ingress, TcAttachOptions::Netlink(options)) {
+            Ok(link) => link,
+            Err(_) => {
+                let earlier =
+                    SchedClassifierLink::attached(interface, ingress, PRIORITY, HANDLE, None)?;
+                program
+                    .attach_to_link(earlier)
+                    .context("replace the filter of an earlier lbd")?
+            }
+        };
     // Dropped, it would take the filter with it.
     mem::forget(program.take_link(link)?);
     Ok(())

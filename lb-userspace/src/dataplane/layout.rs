@@ -22,8 +22,12 @@ pub fn pinned(pin_dir: &Path) -> Result<Option<Constants>> {
     if words.len() != 4 {
         bail!(other_layout(pin_dir, 0));
     }
-    let [layout, seed, buckets, ports] =
-        [words.get(&0, 0)?, words.get(&1, 0)?, words.get(&2, 0)?, words.get(&3, 0)?];
+    let [layout, seed, buckets, ports] = [
+        words.get(&0, 0)?,
+        words.get(&1, 0)?,
+        words.get(&2, 0)?,
+        words.get(&3, 0)?,
+    ];
     match u32::try_from(layout) {
         // Made by a daemon that ended before it wrote this: nothing forwards yet.
         Ok(0) => Ok(None),

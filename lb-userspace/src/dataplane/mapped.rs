@@ -30,17 +30,26 @@ impl Mapped {
     /// # Errors
     /// If the kernel refuses.
     pub fn new(map: &MapData, name: &str) -> Result<Self> {
-        let info = map.info().with_context(|| format!("ask about map {name}"))?;
+        let info = map
+            .info()
+            .with_context(|| format!("ask about map {name}"))?;
         let width = info.value_size() as usize / size_of::<u64>();
         let values = info.max_entries() as usize;
-        ensure!(width * size_of::<u64>() == info.value_size() as usize, "odd values in {name}");
+        ensure!(
+            width * size_of::<u64>() == info.value_size() as usize,
+            "odd values in {name}"
+        );
         let bytes = NonZeroUsize::new(width * values * size_of::<u64>())
             .with_context(|| format!("map {name} is empty"))?;
         let access = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
         // SAFETY: a new mapping at an address of the kernel's choice; the map is as long as asked.
         let start = unsafe { mmap(None, bytes, access, MapFlags::MAP_SHARED, map.fd(), 0) }
             .with_context(|| format!("map {name} into memory"))?;
-        Ok(Self { start: start.cast(), values, width })
+        Ok(Self {
+            start: start.cast(),
+            values,
+            width,
+        })
     }
 
     /// Number of values.
@@ -61,12 +70,9 @@ impl Mapped {
     /// Empties one word if it still is `from`.
     pub fn clear(&self, value: usize, word: usize, from: u64) {
         // Lost to the kernel program: then the word is in use again, and that is that.
-        let _ = self.word(value, word).compare_exchange(
-            from,
-            0,
-            Ordering::Relaxed,
-            Ordering::Relaxed,
-        );
+        let _ =
+            self.word(value, word)
+                .compare_exchange(from, 0, Ordering::Relaxed, Ordering::Relaxed);
     }
 
     /// A value as a record.
@@ -77,7 +83,10 @@ impl Mapped {
 
     /// Writes a record that nothing names yet, its words in order.
     pub fn write<T: NoUninit>(&self, value: usize, record: &T) {
-        for (word, bytes) in bytemuck::bytes_of(record).chunks_exact(size_of::<u64>()).enumerate() {
+        for (word, bytes) in bytemuck::bytes_of(record)
+            .chunks_exact(size_of::<u64>())
+            .enumerate()
+        {
             self.store(value, word, bytemuck::pod_read_unaligned(bytes));
         }
     }

@@ -47,7 +47,10 @@ impl Maps {
 
     /// The flow tables.
     pub fn flows(&self) -> FlowTables<'_> {
-        FlowTables { v4: &self.flows4, v6: &self.flows6 }
+        FlowTables {
+            v4: &self.flows4,
+            v6: &self.flows6,
+        }
     }
 
     /// What the maps hold: after a fresh start nothing, else what an earlier daemon left.
@@ -74,7 +77,11 @@ impl Maps {
                 image.endpoints.insert(id, record);
             }
         }
-        let used: BTreeSet<u16> = image.endpoints.values().map(|record| record.backend).collect();
+        let used: BTreeSet<u16> = image
+            .endpoints
+            .values()
+            .map(|record| record.backend)
+            .collect();
         for index in used {
             let BackendName { name } = self.backends.read(usize::from(index));
             let name = String::from_utf8(name.into_iter().take_while(|&b| b != 0).collect())
@@ -88,7 +95,9 @@ impl Maps {
                 let words = (0..lb_common::limits::PAGE_SLOTS as usize / 4)
                     .map(|word| self.slots.load(page as usize, word))
                     .collect::<Vec<u64>>();
-                image.pages.insert(page, bytemuck::cast_slice(&words).into());
+                image
+                    .pages
+                    .insert(page, bytemuck::cast_slice(&words).into());
             }
         }
         Ok(image)
@@ -114,29 +123,39 @@ impl Maps {
             }
             Write::Page(page, slots) => {
                 for (word, slots) in slots.chunks(4).enumerate() {
-                    let word_of = slots.iter().rev().fold(0, |w, &slot| w << 16 | u64::from(slot));
+                    let word_of = slots
+                        .iter()
+                        .rev()
+                        .fold(0, |w, &slot| w << 16 | u64::from(slot));
                     self.slots.store(*page as usize, word, word_of);
                 }
             }
             Write::AddService(id, record) => {
-                let hidden = Service { identity: Service::REMOVED, ..*record };
+                let hidden = Service {
+                    identity: Service::REMOVED,
+                    ..*record
+                };
                 self.services.write(usize::from(*id), &hidden);
-                self.services.store(usize::from(*id), IDENTITY, record.identity);
+                self.services
+                    .store(usize::from(*id), IDENTITY, record.identity);
             }
             Write::Table(id, table) => {
                 self.services.store(usize::from(*id), TABLE, table.word());
             }
             Write::Idle(id, idle) => {
-                self.services.store(usize::from(*id), IDLE, bytemuck::cast(*idle));
+                self.services
+                    .store(usize::from(*id), IDLE, bytemuck::cast(*idle));
             }
             Write::RemoveService(id) => {
-                self.services.store(usize::from(*id), IDENTITY, Service::REMOVED);
+                self.services
+                    .store(usize::from(*id), IDENTITY, Service::REMOVED);
             }
             Write::FreeEndpoint(id) => {
                 self.endpoints.write(usize::from(*id), &Endpoint::FREE);
             }
             Write::FreeBackend(index) => {
-                self.backends.write(usize::from(*index), &BackendName { name: [0; 64] });
+                self.backends
+                    .write(usize::from(*index), &BackendName { name: [0; 64] });
             }
         }
         Ok(())
@@ -147,7 +166,9 @@ impl Maps {
     /// # Errors
     /// If the map cannot be written.
     pub fn write_layout(&self, ebpf: &mut Ebpf, constants: &Constants) -> Result<()> {
-        let map = ebpf.map_mut("LAYOUT").context("the object has no map LAYOUT")?;
+        let map = ebpf
+            .map_mut("LAYOUT")
+            .context("the object has no map LAYOUT")?;
         let mut words: Array<&mut MapData, u64> = map.try_into()?;
         layout::write(&mut words, constants).with_context(|| format!("write layout {LAYOUT}"))
     }
@@ -157,23 +178,36 @@ impl Maps {
     /// # Errors
     /// If the kernel cannot be asked, or the map not be written.
     pub fn write_egress(&self, ebpf: &mut Ebpf, running: &[Interface]) -> Result<()> {
-        let map = ebpf.map_mut("EGRESS").context("the object has no map EGRESS")?;
+        let map = ebpf
+            .map_mut("EGRESS")
+            .context("the object has no map EGRESS")?;
         let mut egress: HashMap<&mut MapData, u32, u32> = map.try_into()?;
         let features = interface::xdp_features_of_all()?;
         let links = interface::links()?;
         let mut there = BTreeSet::new();
         for (index, name) in interface::all()? {
-            let is_generic =
-                running.iter().any(|one| one.name == name && one.mode == XdpMode::Generic);
-            let of_this = features.as_ref().map(|all| all.get(&index).copied().unwrap_or(0));
-            let Some(link) = links.get(&index) else { continue };
+            let is_generic = running
+                .iter()
+                .any(|one| one.name == name && one.mode == XdpMode::Generic);
+            let of_this = features
+                .as_ref()
+                .map(|all| all.get(&index).copied().unwrap_or(0));
+            let Some(link) = links.get(&index) else {
+                continue;
+            };
             let bits = interface::egress_bits(link, of_this, is_generic);
             there.insert(index);
             if egress.get(&index, 0).ok() != Some(bits) {
-                egress.insert(index, bits, 0).with_context(|| format!("egress of {name}"))?;
+                egress
+                    .insert(index, bits, 0)
+                    .with_context(|| format!("egress of {name}"))?;
             }
         }
-        let gone: Vec<u32> = egress.keys().flatten().filter(|i| !there.contains(i)).collect();
+        let gone: Vec<u32> = egress
+            .keys()
+            .flatten()
+            .filter(|i| !there.contains(i))
+            .collect();
         for index in gone {
             egress.remove(&index)?;
         }

@@ -95,7 +95,10 @@ impl Dataplane {
             maps,
             image,
             tables: Tables::default(),
-            desired: Desired { seed: constants.seed, services: Vec::new() },
+            desired: Desired {
+                seed: constants.seed,
+                services: Vec::new(),
+            },
             ids: Ids::default(),
             running,
         };
@@ -130,11 +133,19 @@ impl Dataplane {
 
     fn plan(&mut self, desired: &Desired) -> Result<Plan> {
         // Only what may be freed needs the flows to be looked at.
-        let is_all_wanted = self.image.endpoints.keys().all(|id| self.ids.endpoints.contains(id));
+        let is_all_wanted = self
+            .image
+            .endpoints
+            .keys()
+            .all(|id| self.ids.endpoints.contains(id));
         let on_flows = if is_all_wanted {
             self.ids.endpoints.clone()
         } else {
-            self.maps.flows().endpoints(flows::now())
+            // An entry of a flow that is over still names its endpoint. Once the id is another's, it
+            // could pass for half of a live flow.
+            let (flows, now) = (self.maps.flows(), flows::now());
+            flows.sweep(now);
+            flows.endpoints(now)
         };
         Plan::between(&self.image, desired, &on_flows, &mut self.tables)
     }
@@ -153,7 +164,9 @@ impl Dataplane {
         }
         let mut reports = Vec::new();
         for (&id, record) in &self.image.endpoints {
-            let Some((service, backend, address)) = self.names(record) else { continue };
+            let Some((service, backend, address)) = self.names(record) else {
+                continue;
+            };
             reports.push(EndpointReport {
                 service,
                 backend,
@@ -190,7 +203,11 @@ impl Dataplane {
         let silent = progress.idle_ticks(idle) as i32 - flow.state.remaining(now);
         let nanoseconds = u64::from(silent.max(0) as u32) << lb_common::limits::TICK_SHIFT;
         Some(FlowReport {
-            protocol: if progress.is_udp() { Protocol::Udp } else { Protocol::Tcp },
+            protocol: if progress.is_udp() {
+                Protocol::Udp
+            } else {
+                Protocol::Tcp
+            },
             client: SocketAddr::new(flow.client, flow.client_port),
             service,
             backend,
@@ -254,7 +271,10 @@ impl Dataplane {
             })
             .context("BPF_PROG_TEST_RUN")?;
         out.truncate(result.data_size_out as usize);
-        Ok(Run { action: result.return_value, frame: out })
+        Ok(Run {
+            action: result.return_value,
+            frame: out,
+        })
     }
 
     /// What the kernel says of the loaded XDP program: sizes, verified instructions.

@@ -17,8 +17,16 @@ pub const DELIVER: &str = "lb_deliver";
 
 /// Every map that outlives the daemon.
 pub const MAPS: &[&str] = &[
-    "SERVICES", "ENDPOINTS", "SLOTS", "FLOWS4", "FLOWS6", "EGRESS", "COUNTERS", "REASONS",
-    "BACKENDS", "LAYOUT",
+    "SERVICES",
+    "ENDPOINTS",
+    "SLOTS",
+    "FLOWS4",
+    "FLOWS6",
+    "EGRESS",
+    "COUNTERS",
+    "REASONS",
+    "BACKENDS",
+    "LAYOUT",
 ];
 
 /// What the program is loaded with. Kept in the pinned maps, because flows depend on it.
@@ -40,7 +48,7 @@ pub fn load(pin_dir: &Path, constants: &Constants, log_packets: bool) -> Result<
     let keys = hash::keys(constants.seed);
     let mask = constants.buckets - 1;
     let (first, last) = constants.ports;
-    let count = last - first + 1;
+    let count = (last - first).saturating_add(1);
     // aya_log_common::Level: 0 is off, 4 is debug.
     let log_level: u8 = if log_packets { 4 } else { 0 };
     let mut loader = EbpfLoader::new();
@@ -57,8 +65,12 @@ pub fn load(pin_dir: &Path, constants: &Constants, log_packets: bool) -> Result<
         .override_global(aya_log::LEVEL, &log_level, true)
         .load(OBJECT)
         .context("load the kernel program's maps")?;
-    xdp(&mut ebpf)?.load().map_err(|error| refused(XDP, &error))?;
-    deliver(&mut ebpf)?.load().map_err(|error| refused(DELIVER, &error))?;
+    xdp(&mut ebpf)?
+        .load()
+        .map_err(|error| refused(XDP, &error))?;
+    deliver(&mut ebpf)?
+        .load()
+        .map_err(|error| refused(DELIVER, &error))?;
     Ok(ebpf)
 }
 
@@ -67,7 +79,9 @@ pub fn load(pin_dir: &Path, constants: &Constants, log_packets: bool) -> Result<
 /// # Errors
 /// If the object has none.
 pub fn xdp(ebpf: &mut Ebpf) -> Result<&mut Xdp> {
-    let program = ebpf.program_mut(XDP).context("the object has no program `lb`")?;
+    let program = ebpf
+        .program_mut(XDP)
+        .context("the object has no program `lb`")?;
     Ok(program.try_into()?)
 }
 
@@ -76,13 +90,18 @@ pub fn xdp(ebpf: &mut Ebpf) -> Result<&mut Xdp> {
 /// # Errors
 /// If the object has none.
 pub fn deliver(ebpf: &mut Ebpf) -> Result<&mut SchedClassifier> {
-    let program = ebpf.program_mut(DELIVER).context("the object has no program `lb_deliver`")?;
+    let program = ebpf
+        .program_mut(DELIVER)
+        .context("the object has no program `lb_deliver`")?;
     Ok(program.try_into()?)
 }
 
 fn refused(program: &str, error: &ProgramError) -> anyhow::Error {
     match error {
-        ProgramError::LoadError { io_error, verifier_log } => {
+        ProgramError::LoadError {
+            io_error,
+            verifier_log,
+        } => {
             anyhow!("the kernel refuses program {program}: {io_error}\n{verifier_log}")
         }
         other => anyhow!("load program {program}: {other}"),

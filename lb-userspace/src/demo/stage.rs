@@ -189,7 +189,7 @@ impl Stage {
             .ask(Ask::new(service.transport, service.address(), count))
     }
 
-    /// Notes if lbd ended by itself, or the kernel dropped packets it should not have.
+    /// Notes if lbd ended by itself.
     pub(super) fn balancer_must_run(&mut self, promises: &mut Promises) -> Result<()> {
         if !self.balancer.process().is_running()? {
             promises.note_trouble(format!("it ended: {}", self.balancer.log()));

@@ -121,7 +121,9 @@ impl Image {
                 }
             }
         }
-        (1..=u16::MAX).filter(|&id| is_named[usize::from(id)]).collect()
+        (1..=u16::MAX)
+            .filter(|&id| is_named[usize::from(id)])
+            .collect()
     }
 
     /// A table is in force no more.

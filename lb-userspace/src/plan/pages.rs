@@ -50,7 +50,10 @@ impl Pages {
             .into_iter()
             .find(|&first| in_force.range(first..first + count).next().is_none())?;
         let needs_barrier = self.unsettled.range(first..first + count).next().is_some();
-        Some(Room { first, needs_barrier })
+        Some(Room {
+            first,
+            needs_barrier,
+        })
     }
 }
 

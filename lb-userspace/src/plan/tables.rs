@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use anyhow::{Context as _, Result};
 
 use super::{Image, Slots};
-use crate::desired::Service;
+use crate::desired::{Protocol, Service};
 use crate::table::{self, SlotCount, TableBuilder};
 
 /// The builders of all services. They keep what does not depend on weights.
@@ -50,7 +50,10 @@ impl Tables {
                     .endpoints
                     .iter()
                     .zip(&mut ids)
-                    .map(|(e, id)| table::Endpoint { address: e.address.to_string(), id })
+                    .map(|(e, id)| table::Endpoint {
+                        address: e.address.to_string(),
+                        id,
+                    })
                     .collect(),
             })
             .collect();
@@ -70,7 +73,7 @@ impl Tables {
     }
 
     fn builder(&mut self, seed: u64, service: &Service, slots: SlotCount) -> &mut TableBuilder {
-        let key = format!("{} {:?}", service.address, service.protocol).into_bytes();
+        let key = key(service);
         let entry = self.builders.entry(key.clone());
         let (of_seed, of_slots, builder) =
             entry.or_insert_with(|| (seed, slots, TableBuilder::new(seed, &key, slots)));
@@ -82,12 +85,18 @@ impl Tables {
 
     /// Forgets services that are wanted no more.
     pub fn keep_only(&mut self, services: &[Service]) {
-        let kept: Vec<Vec<u8>> = services
-            .iter()
-            .map(|s| format!("{} {:?}", s.address, s.protocol).into_bytes())
-            .collect();
+        let kept: Vec<Vec<u8>> = services.iter().map(key).collect();
         self.builders.retain(|key, _| kept.contains(key));
     }
+}
+
+/// What names a service on every node. Part of what the table is made of: it never changes.
+fn key(service: &Service) -> Vec<u8> {
+    let protocol = match service.protocol {
+        Protocol::Tcp => "tcp",
+        Protocol::Udp => "udp",
+    };
+    format!("{}/{protocol}", service.address).into_bytes()
 }
 
 /// Slots whose backend differs. Tables of different sizes are compared at the larger's slots: the slot
@@ -95,7 +104,9 @@ impl Tables {
 fn moved(before: &Slots, after: &[u16], image: &Image) -> Result<u32> {
     let backend = |id: u16| {
         let record = image.endpoints.get(&id);
-        record.map(|record| record.backend).with_context(|| format!("endpoint {id} has no record"))
+        record
+            .map(|record| record.backend)
+            .with_context(|| format!("endpoint {id} has no record"))
     };
     let slots = before.len().max(after.len());
     let mut backends: BTreeMap<u16, u16> = BTreeMap::new();
@@ -119,4 +130,3 @@ fn moved(before: &Slots, after: &[u16], image: &Image) -> Result<u32> {
     }
     Ok(count)
 }
-

@@ -14,14 +14,23 @@ use crate::weights::from_relative;
 /// A service on 10.99.0.`n` with backends `a`, `b`, `c` of so many endpoints and weights.
 fn service(n: u8, slots: u32, backends: &[(usize, u64)]) -> Service {
     let weights = from_relative(&backends.iter().map(|b| b.1).collect::<Vec<_>>()).unwrap();
-    let backends = backends.iter().zip(weights).enumerate().map(|(i, (&(endpoints, _), weight))| {
-        let endpoint = |e: usize| Endpoint {
-            address: format!("10.{n}.{i}.{}:80", e + 1).parse().unwrap(),
-            source: "10.0.0.1".parse().unwrap(),
-        };
-        let name = ["a", "b", "c"][i].to_owned();
-        Backend { name, weight, endpoints: (0..endpoints).map(endpoint).collect() }
-    });
+    let backends =
+        backends
+            .iter()
+            .zip(weights)
+            .enumerate()
+            .map(|(i, (&(endpoints, _), weight))| {
+                let endpoint = |e: usize| Endpoint {
+                    address: format!("10.{n}.{i}.{}:80", e + 1).parse().unwrap(),
+                    source: "10.0.0.1".parse().unwrap(),
+                };
+                let name = ["a", "b", "c"][i].to_owned();
+                Backend {
+                    name,
+                    weight,
+                    endpoints: (0..endpoints).map(endpoint).collect(),
+                }
+            });
     Service {
         name: format!("s{n}"),
         address: format!("10.99.0.{n}:80").parse().unwrap(),
@@ -45,14 +54,25 @@ fn carry_out(image: &mut Image, plan: &Plan) {
         check_servable(image);
         for (id, slots) in tables(image) {
             let is_old = before.get(&id) == Some(&slots);
-            let is_new = plan.ids.services.get(&id).is_some_and(|&i| plan.built[i].slots == slots);
-            assert!(is_old || is_new, "service {id} has a mixture of tables after {write:?}");
+            let is_new = plan
+                .ids
+                .services
+                .get(&id)
+                .is_some_and(|&i| plan.built[i].slots == slots);
+            assert!(
+                is_old || is_new,
+                "service {id} has a mixture of tables after {write:?}"
+            );
         }
     }
 }
 
 fn tables(image: &Image) -> BTreeMap<u16, Vec<u16>> {
-    image.services.keys().map(|&id| (id, image.table(id).unwrap())).collect()
+    image
+        .services
+        .keys()
+        .map(|&id| (id, image.table(id).unwrap()))
+        .collect()
 }
 
 /// Nothing that a packet may be looking at is written in place.
@@ -62,7 +82,10 @@ fn check_write(image: &Image, write: &Write) {
             for service in image.services.values() {
                 let table = TableRef::from_word(service.table);
                 let last = table.page + table.mask / PAGE_SLOTS;
-                assert!(!(table.page..=last).contains(page), "page {page} is in force");
+                assert!(
+                    !(table.page..=last).contains(page),
+                    "page {page} is in force"
+                );
             }
         }
         Write::Endpoint(id, _) => assert!(!image.endpoints.contains_key(id)),
@@ -75,7 +98,10 @@ fn check_write(image: &Image, write: &Write) {
 fn check_servable(image: &Image) {
     for (&id, service) in &image.services {
         let slots = image.table(id).unwrap();
-        assert_eq!(slots.len(), TableRef::from_word(service.table).mask as usize + 1);
+        assert_eq!(
+            slots.len(),
+            TableRef::from_word(service.table).mask as usize + 1
+        );
         for slot in slots {
             let endpoint = image.endpoints.get(&slot).expect("a slot names a record");
             assert_eq!(endpoint.service, id);
@@ -86,7 +112,10 @@ fn check_servable(image: &Image) {
 
 fn any_desired() -> impl Strategy<Value = Desired> {
     let backend = (1_usize..4, 0_u64..5);
-    let shape = (prop_oneof![Just(256_u32), Just(1024), Just(2048)], prop::collection::vec(backend, 1..4));
+    let shape = (
+        prop_oneof![Just(256_u32), Just(1024), Just(2048)],
+        prop::collection::vec(backend, 1..4),
+    );
     prop::collection::btree_map(1_u8..5, shape, 0..4).prop_map(|services| {
         let services = services.into_iter().map(|(n, (slots, mut backends))| {
             if backends.iter().all(|b| b.1 == 0) {
@@ -146,7 +175,11 @@ fn a_weight_change_writes_pages_and_one_table_word() {
     carry_out(&mut image, &plan);
     let second = desired(vec![service(1, 1024, &[(2, 3), (2, 1)])]);
     let plan = Plan::between(&image, &second, &BTreeSet::new(), &mut tables).unwrap();
-    assert!(matches!(plan.writes[..], [Write::Page(..), Write::Table(..)]), "{:?}", plan.writes);
+    assert!(
+        matches!(plan.writes[..], [Write::Page(..), Write::Table(..)]),
+        "{:?}",
+        plan.writes
+    );
     assert_eq!(plan.built[0].moved, 256);
     assert_eq!(plan.built[0].backend_slots, [768, 256]);
 }
@@ -176,8 +209,12 @@ fn idle_limits_change_in_place() {
     carry_out(&mut image, &plan);
     wanted.services[0].idle.udp = Duration::from_secs(5);
     let plan = Plan::between(&image, &wanted, &BTreeSet::new(), &mut tables).unwrap();
-    // 5 s are 4.66 ticks of 2^30 ns; the others are the defaults.
-    assert!(matches!(plan.writes[..], [Write::Idle(_, [28, 3353, _, 5])]), "{:?}", plan.writes);
+    // 5 s are 4.66 ticks of 2^30 ns, and one more; the others are the defaults.
+    assert!(
+        matches!(plan.writes[..], [Write::Idle(_, [29, 3354, _, 6])]),
+        "{:?}",
+        plan.writes
+    );
 }
 
 #[test]
@@ -185,7 +222,9 @@ fn more_endpoints_than_there_are_ids_are_refused_with_the_number() {
     let mut wanted = service(1, 65_536, &[(1, 1)]);
     wanted.backends[0].endpoints = (0..5000_u32)
         .map(|i| Endpoint {
-            address: format!("10.1.{}.{}:80", i / 250, i % 250 + 1).parse().unwrap(),
+            address: format!("10.1.{}.{}:80", i / 250, i % 250 + 1)
+                .parse()
+                .unwrap(),
             source: "10.0.0.1".parse().unwrap(),
         })
         .collect();
@@ -196,7 +235,10 @@ fn more_endpoints_than_there_are_ids_are_refused_with_the_number() {
         &mut Tables::default(),
     );
     let error = format!("{:#}", result.unwrap_err());
-    assert_eq!(error, "service s1: all 4095 endpoint ids are taken; remove endpoints");
+    assert_eq!(
+        error,
+        "service s1: all 4095 endpoint ids are taken; remove endpoints"
+    );
 }
 
 #[test]
@@ -210,9 +252,18 @@ fn tables_of_one_plan_never_share_a_page() {
     let pages: Vec<u32> = plan
         .writes
         .iter()
-        .filter_map(|write| if let Write::Page(page, _) = write { Some(*page) } else { None })
+        .filter_map(|write| {
+            if let Write::Page(page, _) = write {
+                Some(*page)
+            } else {
+                None
+            }
+        })
         .collect();
     assert_eq!(pages.len(), 40);
     assert_eq!(pages.iter().collect::<BTreeSet<_>>().len(), 40);
-    assert!(pages.contains(&(PAGES - 1)) && pages.contains(&0), "around the end: {pages:?}");
+    assert!(
+        pages.contains(&(PAGES - 1)) && pages.contains(&0),
+        "around the end: {pages:?}"
+    );
 }

@@ -169,7 +169,7 @@ pub const CASES: &[Case] = &[
                 let node_port = datagram(stage, world, old(world));
                 stage.follow(&[of(0, 1)]);
                 assert_eq!(datagram(stage, world, old(world)), node_port);
-                sleep(Duration::from_millis(2300));
+                sleep(Duration::from_millis(4600));
                 let late = between(world.host(1, 2), world.source(1)).udp(ENDPOINT, node_port);
                 stage.passes(&late, NotForService);
                 datagram(stage, world, new(world));

@@ -98,13 +98,13 @@ impl World {
     }
 }
 
-/// Idle limits of a second.
+/// Idle limits of a few seconds: three for UDP, one for all else.
 pub fn short_idle() -> Idle {
     let second = Duration::from_secs(1);
     Idle {
         opening: second,
         open: second,
         closing: second,
-        udp: second,
+        udp: 3 * second,
     }
 }

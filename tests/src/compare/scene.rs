@@ -76,7 +76,7 @@ impl Scene {
             slots: if address.port() == 9000 { 1024 } else { 256 },
             idle: Idle {
                 opening: Duration::from_secs(3),
-                open: Duration::from_secs(5),
+                open: Duration::from_secs(9),
                 closing: Duration::from_secs(2),
                 udp: Duration::from_secs(2),
             },

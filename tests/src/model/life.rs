@@ -10,8 +10,10 @@ use super::Read;
 const TICK: u128 = 1 << 30;
 /// Ticks a closed flow's packets are still let through.
 const CLOSED: u32 = 10;
-/// Ticks that the end must move for it to be moved at all.
+/// Ticks that the end must move for it to be moved at all, unless the limit is short.
 const RENEWAL: u32 = 2;
+/// Limits below are short.
+const SHORT: u32 = 8;
 
 /// Idle limits in ticks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,10 +25,10 @@ pub struct Idle {
 }
 
 impl Idle {
-    /// Limits, each rounded up to a whole tick.
+    /// Limits, each rounded up to a whole tick and one tick longer: the first has begun already.
     #[must_use]
     pub fn of(idle: &desired::Idle) -> Self {
-        let ticks = |limit: Duration| limit.as_nanos().div_ceil(TICK).clamp(1, 65_535) as u32;
+        let ticks = |limit: Duration| (limit.as_nanos().div_ceil(TICK) + 1).min(65_535) as u32;
         Self {
             opening: ticks(idle.opening),
             open: ticks(idle.open),
@@ -105,9 +107,11 @@ impl Life {
     }
 
     fn renewed(&self, seen: Self, idle: &Idle, now: u32) -> Self {
-        let expires = now + seen.limit(idle);
+        let limit = seen.limit(idle);
+        let expires = now + limit;
+        let worthwhile = if limit < SHORT { 1 } else { RENEWAL };
         // Not every packet is worth a write.
-        if seen == *self && expires < self.expires + RENEWAL {
+        if seen == *self && expires < self.expires + worthwhile {
             return *self;
         }
         Self { expires, ..seen }

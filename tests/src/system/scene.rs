@@ -241,8 +241,7 @@ impl Scene {
     }
 }
 
-/// Ends held conversations: none may be broken or have moved, and all must have talked since
-/// `echoed_before`.
+/// Ends held conversations: all must be there, and none may be broken or have moved.
 pub(super) fn require_unbroken(held: LongLived, count: usize) -> Result<Outcome> {
     let live = held.held().live;
     let outcome = held.stop()?;

@@ -92,11 +92,16 @@ fn more_connections_than_ports() -> Result<()> {
     let configuration = scene.with_services(on_node.setting("node-ports = \"20000-20999\""))?;
     scene.start(&configuration)?;
     let held = scene.hold(ECHO, 100, Duration::from_millis(100))?;
-    let start = Instant::now();
-    scene.ask_for_share(ECHO, 5000, 0.0)?;
+    let counts = scene.ask(ECHO, 5000)?;
     eprintln!(
-        "5000 connections by 1000 node ports in {:.1?}",
-        start.elapsed()
+        "5000 connections by 1000 node ports in {:.1?}; live then: {}",
+        counts.elapsed,
+        scene.json(&["status"])?["live"]
+    );
+    ensure!(
+        counts.of("one") == 5000,
+        "{counts}\n{}",
+        scene.lbctl(&["get", "reasons"])?.stdout
     );
     require_unbroken(held, 100)?;
     Ok(())

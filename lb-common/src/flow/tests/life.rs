@@ -2,6 +2,7 @@
 
 use super::table::{ENDPOINTS, Given, IDLE, Opener, PORTS, Table};
 use crate::address::{V4, V6};
+use crate::flow::{State, step};
 use crate::limits::{CLOSED_TICKS, RENEW_TICKS};
 use crate::parse::Signals;
 use crate::phase::{Ending, Phase, Progress, Side};
@@ -110,6 +111,25 @@ fn a_flows_end_is_moved_only_when_that_is_worth_a_write() {
     assert_eq!(remaining(NOW), before);
     table.after_client(A, Signals::NONE, NOW + RENEW_TICKS);
     assert_eq!(remaining(NOW), before + RENEW_TICKS as i32);
+}
+
+#[test]
+fn a_flow_with_a_short_limit_lives_as_long_as_it_talks() {
+    for ticks in 2..20 {
+        let mut state = State::new(
+            1,
+            10_240,
+            Side::Client,
+            Progress::UDP,
+            NOW + u32::from(ticks),
+        );
+        for now in NOW..NOW + 100 {
+            assert!(state.is_live(now), "a limit of {ticks} ticks");
+            if let Some(step) = step(state, Side::Client, Signals::NONE, [ticks; 4], now) {
+                state = state.with(step.progress, step.expires);
+            }
+        }
+    }
 }
 
 #[test]
@@ -230,41 +250,6 @@ fn what_is_left_of_an_endpoint_that_is_gone_does_no_harm() {
         table.free(1);
         let later = NOW + u32::from(IDLE[0]);
         table.establish(opener, 1 + ENDPOINTS, later).unwrap();
-        let given = table.given(opener, later).unwrap();
-        table.after_endpoint(given, Signals::FIN, later);
-        assert_eq!(
-            table.phase(opener, later),
-            Some(Phase::Closing),
-            "client {client}"
-        );
-        assert!(table.is_whole(opener, later), "client {client}");
-    }
-}
-
-#[test]
-fn what_is_left_of_an_endpoint_that_went_and_came_back_does_no_harm() {
-    for client in 0..500 {
-        let mut table = Table::<V4>::new(4, PORTS);
-        let opener = Opener::number(client);
-        let others = (0..client % 9).map(|port| Opener { port, ..opener });
-        table.open(opener, 1, NOW).unwrap();
-        let later = NOW + u32::from(IDLE[0]);
-        table.free(1);
-        // They take the dead flow's client entry, when its other entry cannot be found.
-        for other in others.clone() {
-            let _ = table.open(other, 2, later);
-        }
-        table.restore(1);
-        let Ok(_) = table.establish(opener, 1, later) else {
-            continue;
-        };
-        for other in others {
-            if table.of_client(other, later).is_some() {
-                table.end(other, Side::Client, later);
-            }
-            let _ = table.open(other, 3, later);
-            assert!(table.is_whole(opener, later), "client {client}");
-        }
         let given = table.given(opener, later).unwrap();
         table.after_endpoint(given, Signals::FIN, later);
         assert_eq!(

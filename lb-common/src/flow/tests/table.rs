@@ -100,11 +100,6 @@ impl<A: Numbered> Table<A> {
         self.freed.push(endpoint);
     }
 
-    /// Gives the endpoint its id again.
-    pub fn restore(&mut self, endpoint: u16) {
-        self.freed.retain(|&freed| freed != endpoint);
-    }
-
     pub fn key(&self, opener: Opener) -> A::Key {
         A::number(opener.client).key(opener.port, opener.service)
     }
@@ -148,14 +143,14 @@ impl<A: Numbered> Table<A> {
     pub fn after_client(&self, opener: Opener, signals: Signals, now: u32) -> Option<Ending> {
         let found = self.of_client(opener, now)?;
         let step = step(found.state, Side::Client, signals, IDLE, now)?;
-        advance(self, &self.keys, found.key, found.state, step, now)
+        advance(self, &self.keys, found.key, found.state, step)
     }
 
     /// An endpoint's packet of a known flow: what became of the flow.
     pub fn after_endpoint(&self, given: Given, signals: Signals, now: u32) -> Option<Ending> {
         let found = self.of_endpoint(given, now)?;
         let step = step(found.state, Side::Endpoint, signals, IDLE, now)?;
-        advance(self, &self.keys, found.key, found.state, step, now)
+        advance(self, &self.keys, found.key, found.state, step)
     }
 
     /// The flow as the client's packets find it.
@@ -182,7 +177,7 @@ impl<A: Numbered> Table<A> {
                     .state
             }
         };
-        end(self, &self.keys, found.key, state, now);
+        end(self, &self.keys, found.key, state);
     }
 
     pub fn given(&self, opener: Opener, now: u32) -> Option<Given> {
@@ -266,7 +261,7 @@ impl<A: Numbered> Steps<A> for Table<A> {
         probe(self, hash, node_port, now)
     }
 
-    fn forget_partner(&self, key: A::Key, state: State, now: u32) {
-        forget_partner(self, &self.keys, key, state, now);
+    fn forget_partner(&self, key: A::Key, state: State) {
+        forget_partner(self, &self.keys, key, state);
     }
 }

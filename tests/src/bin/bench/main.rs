@@ -40,12 +40,12 @@ use lb_userspace::lab;
 
 use report::Report;
 
-/// Measures lb on this machine: packets, tables, commands, sockets. Takes about four minutes; nothing
+/// Measures lb on this machine: packets, tables, commands, sockets. Takes about ten minutes; nothing
 /// else should run meanwhile.
 #[derive(Parser)]
 #[command(name = "bench", bin_name = "cargo xtask bench")]
 struct Cli {
-    /// Fewer rounds and no million of flows: half a minute, rough figures.
+    /// Fewer rounds and no million of flows: under a minute, rough figures.
     #[arg(long)]
     quick: bool,
     /// Put the table into README.md.

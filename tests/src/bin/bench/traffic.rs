@@ -70,7 +70,7 @@ pub fn endpoint(family: Family, number: u16) -> SocketAddr {
     let [high, low] = [number / 100, number % 100 + 1].map(|byte| byte.to_be_bytes()[1]);
     let address = match family {
         Family::V4 => Ipv4Addr::new(10, 200, high, low).into(),
-        Family::V6 => Ipv6Addr::from_bits(ENDPOINTS_V6.to_bits() | u128::from(number) + 1).into(),
+        Family::V6 => Ipv6Addr::from_bits(ENDPOINTS_V6.to_bits() | (u128::from(number) + 1)).into(),
     };
     SocketAddr::new(address, ENDPOINT_PORT)
 }
