@@ -54,14 +54,15 @@ impl Route for V6 {
     }
 }
 
-/// The next hop of a packet that will have the tuple `to`.
+/// The next hop of a packet that will have the tuple `to`, and how it gets there:
+/// [`NextHop::TRANSMIT`], [`NextHop::REDIRECT`] or [`NextHop::HAND_OVER`].
 #[inline(always)]
 pub fn hop<A: Route>(
     frame: &XdpFrame,
     packet: &Packet<A>,
     to: &Tuple<A>,
     now: u32,
-) -> Result<&'static NextHop, Reason> {
+) -> Result<(&'static NextHop, u8), Reason> {
     let destination = to.destination.wide();
     let place = hash::next_hop(&SecretKeys, destination) as u32;
     let hop = maps::next_hop(place).ok_or(Reason::Inconsistent)?;
@@ -71,10 +72,14 @@ pub fn hop<A: Route>(
     if !is_current && let Some(refusal) = ask(frame, packet, to, hop) {
         return Err(refusal);
     }
-    if packet.length as u32 > hop.mtu {
-        return Err(Reason::TooBig);
+    if packet.length as u32 <= hop.mtu {
+        return Ok((hop, hop.delivery));
     }
-    Ok(hop)
+    // In generic mode a frame may be several of the sender's packets, which the kernel parts again.
+    if maps::egress(frame.ingress()) & egress::GENERIC != 0 {
+        return Ok((hop, NextHop::HAND_OVER));
+    }
+    Err(Reason::TooBig)
 }
 
 /// Asks the kernel and remembers the answer; tells why not if there is none.
@@ -163,15 +168,18 @@ fn delivery(ingress: u32, egress: u32) -> u8 {
 
 /// Gives the frame its link-layer addresses and says how it leaves.
 #[inline(always)]
-pub fn send(frame: &mut XdpFrame, hop: &NextHop) -> Result<(Reason, u32), Reason> {
+pub fn send(
+    frame: &mut XdpFrame,
+    (hop, delivery): (&NextHop, u8),
+) -> Result<(Reason, u32), Reason> {
     let ethernet: &mut Ethernet = frame.header_mut(0).ok_or(Reason::Inconsistent)?;
-    if hop.delivery == NextHop::HAND_OVER {
+    if delivery == NextHop::HAND_OVER {
         ethernet.destination = HAND_OVER_MAC;
         return Ok((Reason::HandedOver, xdp_action::XDP_PASS));
     }
     ethernet.source = hop.source_mac;
     ethernet.destination = hop.destination_mac;
-    if hop.delivery == NextHop::TRANSMIT {
+    if delivery == NextHop::TRANSMIT {
         return Ok((Reason::Transmitted, xdp_action::XDP_TX));
     }
     // SAFETY: plain integers. The interface is the one the kernel named a moment ago; if it is gone

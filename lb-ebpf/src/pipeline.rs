@@ -1,7 +1,7 @@
 //! The steps in order.
 
 use aya_ebpf::{bindings::xdp_action, programs::XdpContext};
-use aya_log_ebpf::debug;
+use aya_log_ebpf::info;
 use lb_common::{
     address::{V4, V6},
     flow::{Client, Flows},
@@ -28,7 +28,7 @@ pub fn run(ctx: XdpContext) -> u32 {
     };
     count::reason(reason);
     if reason.verdict() != Verdict::Forward {
-        debug!(
+        info!(
             &frame.ctx,
             "not forwarded: reason {}, action {}", reason as u32, action
         );

@@ -49,8 +49,8 @@ pub fn load(pin_dir: &Path, constants: &Constants, log_packets: bool) -> Result<
     let mask = constants.buckets - 1;
     let (first, last) = constants.ports;
     let count = (last - first).saturating_add(1);
-    // aya_log_common::Level: 0 is off, 4 is debug.
-    let log_level: u8 = if log_packets { 4 } else { 0 };
+    // aya_log_common::Level: 0 is off, 3 is info.
+    let log_level: u8 = if log_packets { 3 } else { 0 };
     let mut loader = EbpfLoader::new();
     for map in MAPS {
         loader.map_pin_path(map, pin_dir.join(map));

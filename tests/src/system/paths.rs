@@ -33,6 +33,10 @@ pub(super) fn trials() -> Vec<Trial> {
             offloaded,
         ),
         trial(
+            "generic mode takes packets that are left to the device to part",
+            unsegmented,
+        ),
+        trial(
             "generic mode does not mind receive offload on the node",
             merged,
         ),
@@ -142,7 +146,7 @@ fn transfers(topology: &Topology, mode: &str) -> Result<()> {
 }
 
 /// What a local socket sends has no checksum yet. In generic mode it is an skb that says so, and the
-/// receiver believes it; merged segments stay too large for XDP, so they are cut before.
+/// receiver believes it.
 fn offloaded() -> Result<()> {
     let topology = Topology::two_nets().checksum_offload(true);
     let mut scene = bulk(&topology, Some("generic"))?;
@@ -151,6 +155,14 @@ fn offloaded() -> Result<()> {
         host.ethtool(&["-K", "eth0", "tso", "off", "gso", "off"])?;
     }
     transfer_all(&mut scene, BYTES, "generic, offloaded")
+}
+
+/// A local socket hands up to 64 KiB to a device that can part them. In generic mode the program sees
+/// them whole.
+fn unsegmented() -> Result<()> {
+    let topology = Topology::two_nets().checksum_offload(true);
+    let mut scene = bulk(&topology, Some("generic"))?;
+    transfer_all(&mut scene, BYTES, "generic, unsegmented")
 }
 
 /// A network card would merge what it receives; the kernel leaves that out before a program of generic
