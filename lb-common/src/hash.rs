@@ -118,7 +118,9 @@ pub fn place(keys: &impl Keys, address: [u64; 2], identity: u64) -> u64 {
 pub fn next_hop(keys: &impl Keys, destination: [u64; 2]) -> u64 {
     let folded = destination[0].rotate_left(23) ^ destination[1];
     let product = folded.wrapping_mul(keys.key(NEXT_HOP));
-    product ^ (product >> 32)
+    // The uppermost bits: the only ones that every byte of an address has a part in. The last bytes of an
+    // IPv6 address are the upper ones of its second word.
+    product >> 52
 }
 
 /// The slot of a flow. `mask` is the table's slots − 1.

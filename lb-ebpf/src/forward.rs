@@ -141,8 +141,9 @@ impl Question {
     }
 }
 
-/// A MAC address on the stack, read in pairs of bytes: it stands at an even address, and the verifier
-/// refuses the wider loads that the compiler would make of an ordinary copy.
+/// A MAC address, read in pairs of bytes. On the stack it stands at an even address, and the verifier
+/// refuses the wider loads that the compiler would make of an ordinary copy; in a map value that copy
+/// would be a call of `memmove`, byte by byte.
 #[inline(always)]
 fn mac(bytes: &[u8; 6]) -> [u8; 6] {
     let pairs = bytes.as_ptr().cast::<u16>();
@@ -177,8 +178,8 @@ pub fn send(
         ethernet.destination = HAND_OVER_MAC;
         return Ok((Reason::HandedOver, xdp_action::XDP_PASS));
     }
-    ethernet.source = hop.source_mac;
-    ethernet.destination = hop.destination_mac;
+    ethernet.source = mac(&hop.source_mac);
+    ethernet.destination = mac(&hop.destination_mac);
     if delivery == NextHop::TRANSMIT {
         return Ok((Reason::Transmitted, xdp_action::XDP_TX));
     }

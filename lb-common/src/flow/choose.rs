@@ -2,7 +2,7 @@
 
 use core::cmp::max;
 
-use super::entry::{Bucket, Client, Key};
+use super::entry::{Bucket, Client, Key, State};
 use super::find::is_endpoint_entry;
 use super::{Flows, Steps, first};
 use crate::hash::{self, Keys};
@@ -20,27 +20,35 @@ pub struct NodePorts {
 }
 
 impl NodePorts {
-    /// The port tried first for a hash.
+    /// The ports tried for a hash, as a first place and a stride. A stride of the hash's own: taken
+    /// ports do not make longer and longer runs.
     #[inline(always)]
-    const fn start(self, hash: u64) -> u32 {
-        (((hash >> 16) as u32 as u64 * self.count as u64) >> 32) as u32
+    const fn course(self, hash: u64) -> (u32, u32) {
+        let count = self.count as u32;
+        let start = ((hash >> 16) as u16 as u32 * count) >> 16;
+        if count <= PORT_PROBES {
+            return (start, 1);
+        }
+        (
+            start,
+            1 + (((hash >> 40) as u16 as u32 * (count - 1)) >> 16),
+        )
     }
 
-    /// The port tried `probe` places on. `start` is below `count`.
+    /// The port tried at a step.
     #[inline(always)]
-    const fn port(self, start: u32, probe: u32) -> u16 {
-        let place = start + probe;
-        let place = if place >= self.count as u32 {
-            place - self.count as u32
-        } else {
-            place
-        };
-        self.first.wrapping_add(place as u16)
+    const fn port(self, (start, stride): (u32, u32), step: u32) -> u16 {
+        self.first
+            .wrapping_add(((start + step * stride) % self.count as u32) as u16)
     }
 }
 
+/// Ports tried before a flow whose handshake is not finished gives way.
+const PATIENCE: u32 = 4;
+
 /// A node port for a new flow: free towards the endpoint, and with room for the flow's endpoint entry;
-/// if none is free, one whose flow is closed and only waits for retransmissions. `hash` is [`crate::hash::flow`], `endpoint_basis` [`crate::record::Endpoint::basis`].
+/// if none is free, one whose flow is closed and only waits for retransmissions. `hash` is
+/// [`crate::hash::flow`], `endpoint_basis` [`crate::record::Endpoint::basis`].
 ///
 /// # Errors
 /// [`Reason::NodePortsExhausted`] if every port tried is some other flow's to this endpoint,
@@ -54,17 +62,22 @@ pub fn choose<A: Client>(
     ports: NodePorts,
     now: u32,
 ) -> Result<u16, Reason> {
-    let start = ports.start(hash);
+    let course = ports.course(hash);
     let mut refusal = Reason::NodePortsExhausted;
     for step in 0..PORT_PROBES {
         if step >= ports.count as u32 {
             break;
         }
-        let node_port = ports.port(start, step);
+        let node_port = ports.port(course, step);
         let hash = hash::reply(keys, endpoint_basis, node_port);
         match flows.probe(hash, node_port, now) {
             Probe::TAKEN => {}
             probe if probe.is_last_resort() => {}
+            // A flow that is opening gives way only when there is no better room near.
+            probe
+                if probe.displaces_opening()
+                    && step < PATIENCE
+                    && ports.count as u32 > PORT_PROBES => {}
             probe if probe.has_room() => return Ok(node_port),
             _ => refusal = Reason::FlowTableFull,
         }
@@ -75,7 +88,7 @@ pub fn choose<A: Client>(
         if step >= ports.count as u32 {
             break;
         }
-        let node_port = ports.port(start, step);
+        let node_port = ports.port(course, step);
         let hash = hash::reply(keys, endpoint_basis, node_port);
         let probe = flows.probe(hash, node_port, now);
         if probe != Probe::TAKEN && probe.is_last_resort() {
@@ -105,6 +118,12 @@ impl Probe {
     #[inline(always)]
     pub const fn word(self) -> u32 {
         self.0
+    }
+
+    /// The entry is that of a flow whose handshake is not finished.
+    #[inline(always)]
+    const fn displaces_opening(self) -> bool {
+        self.has_room() && self.0 < State::CLOSED * WAYS as u32
     }
 
     /// The node port is a closed flow's.

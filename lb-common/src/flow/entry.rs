@@ -14,6 +14,9 @@ pub trait Key: Copy + Eq {
     fn load(cells: &Self::Cells) -> Self;
     /// Writes the words, each whole.
     fn store(self, cells: &Self::Cells);
+    /// Equal in every word. Not `==`, which on more than two words is a call of `memcmp`, and that one
+    /// goes byte by byte.
+    fn is(self, other: Self) -> bool;
 }
 
 impl<const W: usize> Key for [u64; W] {
@@ -33,6 +36,15 @@ impl<const W: usize> Key for [u64; W] {
         for i in 0..W {
             cells[i].store(self[i]);
         }
+    }
+
+    #[inline(always)]
+    fn is(self, other: Self) -> bool {
+        let mut difference = 0;
+        for i in 0..W {
+            difference |= self[i] ^ other[i];
+        }
+        difference == 0
     }
 }
 
@@ -88,6 +100,9 @@ impl State {
     pub const EMPTY: Self = Self(0);
     /// Taken by a processor that is filling it.
     pub(super) const CLAIMED: Self = Self(1);
+
+    /// [`State::yielding`] of a closed flow, at least; less of one that is opening.
+    pub(super) const CLOSED: u32 = 2 << 24;
 
     const OF_ENDPOINT: u64 = 1 << 1;
     const TICKS: u64 = 0xff_ffff;
@@ -201,7 +216,6 @@ impl State {
     pub(super) const fn yielding(self, now: u32) -> u32 {
         const EMPTY: u32 = 4 << 24;
         const EXPIRED: u32 = 3 << 24;
-        const CLOSED: u32 = 2 << 24;
         const OPENING: u32 = 1 << 24;
         if self.0 == Self::EMPTY.0 {
             return EMPTY;
@@ -216,7 +230,7 @@ impl State {
         // Among equals the one nearest its end.
         let age = 0x7f_ffff - remaining as u32;
         match self.progress().phase() {
-            Phase::Closed => CLOSED + age,
+            Phase::Closed => Self::CLOSED + age,
             Phase::Opening => OPENING + age,
             Phase::Open | Phase::Closing => 0,
         }

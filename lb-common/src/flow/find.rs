@@ -63,7 +63,7 @@ pub(super) fn find_client_entry<A: Client>(
             let entry = &bucket.entries[index as usize];
             let state = entry.state();
             let is_it = state.has_way_of(flow) && !is_endpoint_entry(state);
-            if is_it && entry.key() == key {
+            if is_it && entry.key().is(key) {
                 return Some((bucket.entry(index, hash), state));
             }
         }
@@ -83,7 +83,7 @@ pub(super) fn find_earlier<A: Client>(
         for index in 0..WAYS as u32 {
             let entry = &bucket.entries[index as usize];
             let state = entry.state();
-            if state.endpoint() != 0 && !is_endpoint_entry(state) && entry.key() == key {
+            if state.endpoint() != 0 && !is_endpoint_entry(state) && entry.key().is(key) {
                 return Some((bucket.entry(index, hash), state));
             }
         }
@@ -103,7 +103,7 @@ pub(super) fn find_endpoint_entry<A: Client>(
     for index in 0..WAYS as u32 {
         let entry = &bucket.entries[index as usize];
         let state = entry.state();
-        if state.has_way_of(flow) && is_endpoint_entry(state) && entry.key() == key {
+        if state.has_way_of(flow) && is_endpoint_entry(state) && entry.key().is(key) {
             return Some((bucket.entry(index, hash), state));
         }
     }
@@ -113,11 +113,11 @@ pub(super) fn find_endpoint_entry<A: Client>(
 #[inline(always)]
 fn client_entry<K: Key>(bucket: &Bucket<K>, key: K, hash: u64, now: u32) -> Option<Found<K>> {
     for index in 0..WAYS as u32 {
-        if bucket.entries[index as usize].key() == key {
+        if bucket.entries[index as usize].key().is(key) {
             let entry = bucket.entry(index, hash);
             // The key once more, together with the state: the entry may be changing hands.
             if let Some((again, state)) = entry.read()
-                && again == key
+                && again.is(key)
                 && state.is_live(now)
                 && !is_endpoint_entry(state)
             {
