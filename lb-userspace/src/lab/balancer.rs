@@ -49,7 +49,15 @@ impl Balancer {
     /// # Errors
     /// As [`Balancer::start`].
     pub fn start_again(lab: &Lab, program: &Path) -> Result<Self> {
-        let mut balancer = Self::spawn(lab, lbd(lab, program))?;
+        Self::start_as(lab, lbd(lab, program))
+    }
+
+    /// The same with a command of one's own, such as [`lbd`] with another flag.
+    ///
+    /// # Errors
+    /// As [`Balancer::start`].
+    pub fn start_as(lab: &Lab, command: Command) -> Result<Self> {
+        let mut balancer = Self::spawn(lab, command)?;
         balancer.wait_for(RUNNING, START_LIMIT)?;
         Ok(balancer)
     }

@@ -1,6 +1,7 @@
 //! The life of `lbd`: what happens to traffic when it ends, starts, reads its file again.
 
 use std::fs;
+use std::net::{SocketAddr, TcpStream};
 use std::panic::resume_unwind;
 use std::process::{Command, Stdio};
 use std::thread::{self, sleep};
@@ -35,6 +36,10 @@ pub(super) fn trials() -> Vec<Trial> {
         trial("detach takes everything out", detach),
         trial("detach takes everything out of one interface", detach_one),
         trial("a second lbd is refused and harms nothing", second_lbd),
+        trial(
+            "packets that are not forwarded are in the log when asked for",
+            packet_log,
+        ),
         trial(
             "a file read again adds and removes an endpoint under traffic",
             reload,
@@ -230,6 +235,26 @@ fn xdp_on_node(scene: &Scene) -> Result<bool> {
     let said = scene.run(command)?;
     ensure!(said.code == Some(0), "{}", said.stderr);
     Ok(said.stdout.contains("prog/xdp") || said.stdout.contains(" xdp"))
+}
+
+fn packet_log() -> Result<()> {
+    let mut scene = Scene::build(&Topology::two_nets())?;
+    // No service has this port: the packet passes, and nobody answers.
+    let elsewhere = SocketAddr::new(ECHO.address().ip(), ECHO.address().port() + 1);
+    let knock = || TcpStream::connect_timeout(&elsewhere, Duration::from_millis(300)).is_ok();
+    ensure!(!scene.lab().client().run(knock)?, "somebody answered");
+    let quiet = scene.take_balancer()?;
+    ensure!(
+        !quiet.log().contains("not forwarded"),
+        "logged without being asked:\n{}",
+        quiet.log()
+    );
+    quiet.stop()?;
+    let mut command = lab::lbd(scene.lab(), &program("lbd")?);
+    command.arg("--log-packets");
+    let mut logging = lab::Balancer::start_as(scene.lab(), command)?;
+    ensure!(!scene.lab().client().run(knock)?, "somebody answered");
+    logging.wait_for("not forwarded: reason", Duration::from_secs(5))
 }
 
 fn second_lbd() -> Result<()> {
