@@ -105,7 +105,7 @@ pub fn reply(keys: &impl Keys, endpoint_basis: u64, node_port: u16) -> u64 {
     mix(endpoint_basis.wrapping_add(keys.key(NODE_PORT).wrapping_mul(node_port as u64)))
 }
 
-/// Where a service stands in the service map. `port_word` is [`crate::record::Service::identity`].
+/// Where a service stands in the service map. `identity` is [`crate::record::Service::identity`].
 #[inline(always)]
 pub fn place(keys: &impl Keys, address: [u64; 2], identity: u64) -> u64 {
     // Not strongly universal and need not be: only the operator chooses services.
@@ -122,6 +122,9 @@ pub fn next_hop(keys: &impl Keys, destination: [u64; 2]) -> u64 {
     // IPv6 address are the upper ones of its second word.
     product >> 52
 }
+
+// What `next_hop` leaves names every place of the cache.
+const _: () = assert!(crate::limits::NEXT_HOPS == 1 << (64 - 52));
 
 /// The slot of a flow. `mask` is the table's slots − 1.
 #[inline(always)]

@@ -61,14 +61,8 @@ impl Maps {
         let mut image = Image::default();
         for id in 0..self.services.len() as u16 {
             let record: Service = self.services.read(usize::from(id));
-            match record.identity {
-                0 => {}
-                Service::REMOVED => {
-                    image.removed.insert(id);
-                }
-                _ => {
-                    image.services.insert(id, record);
-                }
+            if !matches!(record.identity, 0 | Service::REMOVED) {
+                image.services.insert(id, record);
             }
         }
         for id in 1..self.endpoints.len() as u16 {

@@ -21,8 +21,6 @@ pub type Page = Arc<[u16]>;
 pub struct Image {
     /// Service id → record.
     pub services: BTreeMap<u16, Service>,
-    /// Places whose service was removed: probing goes on past them.
-    pub removed: BTreeSet<u16>,
     /// Endpoint id → record.
     pub endpoints: BTreeMap<u16, Endpoint>,
     /// Backend index → name.
@@ -50,7 +48,6 @@ impl Image {
             }
             Write::AddService(id, record) => {
                 self.services.insert(*id, *record);
-                self.removed.remove(id);
             }
             Write::Table(id, table) => {
                 if let Some(service) = self.services.get_mut(id) {
@@ -67,7 +64,6 @@ impl Image {
                 if let Some(service) = self.services.remove(id) {
                     self.retire(service.table);
                 }
-                self.removed.insert(*id);
             }
             Write::FreeEndpoint(id) => {
                 self.endpoints.remove(id);
@@ -81,7 +77,6 @@ impl Image {
     /// Takes a place for a service that will be added later.
     pub(super) fn reserve(&mut self, id: u16, record: Service) {
         self.services.insert(id, record);
-        self.removed.remove(&id);
     }
 
     /// Where a service stands.
