@@ -24,6 +24,7 @@
 
 mod builder;
 mod check;
+mod crew;
 mod error;
 mod fill;
 mod hash;
@@ -31,6 +32,7 @@ mod log2;
 mod moved;
 mod noise;
 mod owners;
+mod parts;
 #[cfg(test)]
 mod tests;
 

@@ -1,12 +1,10 @@
 //! Building, and what is kept from one build to the next.
 
-use std::collections::BTreeMap;
-
-use super::check::by_name;
+use super::check::{Checked, by_name};
 use super::fill::Fill;
 use super::noise::Noise;
-use super::owners::{self, PairOrder};
-use super::{Backend, SlotCount, SlotShare, Table, TableError, hash};
+use super::parts::{Parts, Source};
+use super::{Backend, Endpoint, SlotCount, SlotShare, Table, TableError, hash, owners};
 use crate::weights::{Weight, apportion};
 
 /// Builds the tables of one service, and keeps what does not depend on weights.
@@ -15,12 +13,8 @@ use crate::weights::{Weight, apportion};
 /// backends, or 4 bytes a slot for each of more. A build never depends on what was built before.
 #[derive(Debug, Clone)]
 pub struct TableBuilder {
-    seed: u64,
-    service: Vec<u8>,
-    slots: SlotCount,
-    fills: BTreeMap<String, Fill>,
-    noise: BTreeMap<String, Noise>,
-    pair: Option<PairOrder>,
+    source: Source,
+    parts: Parts,
 }
 
 impl TableBuilder {
@@ -28,12 +22,12 @@ impl TableBuilder {
     /// port and protocol.
     pub fn new(seed: u64, service: &[u8], slots: SlotCount) -> Self {
         Self {
-            seed,
-            service: service.to_owned(),
-            slots,
-            fills: BTreeMap::new(),
-            noise: BTreeMap::new(),
-            pair: None,
+            source: Source {
+                seed,
+                service: service.to_owned(),
+                slots,
+            },
+            parts: Parts::default(),
         }
     }
 
@@ -44,14 +38,19 @@ impl TableBuilder {
     pub fn build(&mut self, backends: &[Backend]) -> Result<Table, TableError> {
         let backends = by_name(backends)?;
         let quotas = self.quotas(&backends)?;
-        self.fill(&backends);
-        let owners = self.give_out(&backends, &quotas);
+        let contenders = contenders(&quotas);
+        let names: Vec<&str> = contenders
+            .iter()
+            .map(|&index| backends[usize::from(index)].name)
+            .collect();
+        self.parts.bring_up_to_date(&self.source, &backends, &names);
+        let owners = self.give_out(&contenders, &quotas);
         let (slots, digest) = self.flatten(&backends, &owners);
         let shares = backends
             .iter()
             .zip(quotas)
             .map(|(backend, slots)| SlotShare {
-                name: backend.name.clone(),
+                name: backend.name.to_owned(),
                 weight: backend.weight,
                 slots,
             })
@@ -65,59 +64,37 @@ impl TableBuilder {
     }
 
     /// How many slots each backend gets.
-    fn quotas(&self, backends: &[&Backend]) -> Result<Vec<u32>, TableError> {
+    fn quotas(&self, backends: &[Checked<'_>]) -> Result<Vec<u32>, TableError> {
         let parts: Vec<u64> = backends.iter().map(|b| b.weight.parts().into()).collect();
         let sum = parts.iter().sum();
         if sum != u64::from(Weight::TOTAL) {
             return Err(TableError::WeightSum { sum });
         }
-        let quotas: Vec<u32> = apportion(&parts, self.slots.0.into())
+        let quotas: Vec<u32> = apportion(&parts, self.source.slots.0.into())
             .into_iter()
             .flatten()
             .map(|quota| quota as u32) // At most the slot count.
             .collect();
         for (backend, &slots) in backends.iter().zip(&quotas) {
             if slots > 0 && backend.endpoints.is_empty() {
-                let name = backend.name.clone();
+                let name = backend.name.to_owned();
                 return Err(TableError::NoEndpoint { name, slots });
             }
         }
         Ok(quotas)
     }
 
-    /// Brings the second level up to date. Backends without slots too: theirs is the next
-    /// weight to be raised.
-    fn fill(&mut self, backends: &[&Backend]) {
-        let mut kept = std::mem::take(&mut self.fills);
-        for backend in backends {
-            let addresses = sorted_addresses(backend);
-            let fill = match kept.remove(&backend.name) {
-                Some(fill) if fill.is_of(&addresses) => fill,
-                _ => Fill::of(self.seed, &self.service, self.slots, &addresses),
-            };
-            self.fills.insert(backend.name.clone(), fill);
+    /// The first level: gives each slot an owner, an index into `quotas`.
+    fn give_out(&self, contenders: &[u8], quotas: &[u32]) -> Vec<u8> {
+        let quota = |&index: &u8| quotas[usize::from(index)];
+        if let [one] = *contenders {
+            return vec![one; self.source.slots.get()];
         }
-    }
-
-    /// The first level: gives each slot an owner, an index into `backends`.
-    fn give_out(&mut self, backends: &[&Backend], quotas: &[u32]) -> Vec<u8> {
-        // Of two, both are ordered even while one has nothing: it is about to.
-        let contenders: Vec<u8> = (0..=u8::MAX)
-            .zip(quotas)
-            .filter(|&(_, &quota)| quota > 0 || quotas.len() == 2)
-            .map(|(index, _)| index)
-            .collect();
-        if let [one] = contenders[..] {
-            return vec![one; self.slots.get()];
+        if let ([first, second], Some(order)) = (contenders, &self.parts.order) {
+            return order.give_out(*first, *second, quota(first));
         }
-        if let [first, second] = contenders[..] {
-            let of = |index: u8| backends[usize::from(index)].name.as_str();
-            let order = self.order(of(first), of(second));
-            return order.give_out(first, second, quotas[usize::from(first)]);
-        }
-        self.draw(contenders.iter().map(|&i| &*backends[usize::from(i)].name));
-        let noise: Vec<&Noise> = self.noise.values().collect();
-        let quotas: Vec<u32> = contenders.iter().map(|&i| quotas[usize::from(i)]).collect();
+        let noise: Vec<&Noise> = self.parts.noise.values().collect();
+        let quotas: Vec<u32> = contenders.iter().map(quota).collect();
         let mut owners = owners::give_out(&noise, &quotas);
         for owner in &mut owners {
             *owner = contenders[usize::from(*owner)];
@@ -125,34 +102,12 @@ impl TableBuilder {
         owners
     }
 
-    fn order(&mut self, first: &str, second: &str) -> &PairOrder {
-        self.noise.clear();
-        let kept = self.pair.take().filter(|order| order.is_of(first, second));
-        let order = kept.unwrap_or_else(|| {
-            let noise = |name| Noise::draw(self.seed, &self.service, name, self.slots);
-            PairOrder::of((first, &noise(first)), (second, &noise(second)))
-        });
-        self.pair.insert(order)
-    }
-
-    /// Makes the kept noise that of exactly these backends.
-    fn draw<'n>(&mut self, names: impl Iterator<Item = &'n str>) {
-        self.pair = None;
-        let mut kept = std::mem::take(&mut self.noise);
-        for name in names {
-            let noise = kept
-                .remove(name)
-                .unwrap_or_else(|| Noise::draw(self.seed, &self.service, name, self.slots));
-            self.noise.insert(name.to_owned(), noise);
-        }
-    }
-
     /// One lookup out of two: the endpoint id of each slot, and the digest.
-    fn flatten(&self, backends: &[&Backend], owners: &[u8]) -> (Vec<u16>, u64) {
+    fn flatten(&self, backends: &[Checked<'_>], owners: &[u8]) -> (Vec<u16>, u64) {
         let columns: Vec<Column> = backends
             .iter()
-            .zip(self.fills.values())
-            .map(|(backend, fill)| Column::of(backend, fill))
+            .zip(self.parts.fills.values())
+            .map(|(backend, fill)| Column::of(&backend.endpoints, fill))
             .collect();
         let mut digest = 0;
         let slots = owners
@@ -165,7 +120,7 @@ impl TableBuilder {
                 id
             })
             .collect();
-        (slots, hash::mix(digest ^ u64::from(self.slots.0)))
+        (slots, hash::mix(digest ^ u64::from(self.source.slots.0)))
     }
 }
 
@@ -177,16 +132,9 @@ struct Column<'a> {
 }
 
 impl<'a> Column<'a> {
-    fn of(backend: &Backend, fill: &'a Fill) -> Self {
-        let by_address: BTreeMap<&str, u16> = backend
-            .endpoints
-            .iter()
-            .map(|endpoint| (endpoint.address.as_str(), endpoint.id))
-            .collect();
-        let endpoints = by_address
-            .into_iter()
-            .map(|(address, id)| (id, hash::key(0, &[b"digest", address.as_bytes()])))
-            .collect();
+    fn of(endpoints: &[&Endpoint], fill: &'a Fill) -> Self {
+        let ids = endpoints.iter().map(|endpoint| endpoint.id);
+        let endpoints = ids.zip(fill.digest_keys().iter().copied()).collect();
         Self { fill, endpoints }
     }
 
@@ -195,8 +143,12 @@ impl<'a> Column<'a> {
     }
 }
 
-fn sorted_addresses(backend: &Backend) -> Vec<&str> {
-    let mut addresses: Vec<&str> = backend.endpoints.iter().map(|e| &*e.address).collect();
-    addresses.sort_unstable();
-    addresses
+/// The backends, by index, to which slots may go.
+fn contenders(quotas: &[u32]) -> Vec<u8> {
+    (0..=u8::MAX)
+        .zip(quotas)
+        // Of two, both are ordered even while one has nothing: it is about to.
+        .filter(|&(_, &quota)| quota > 0 || quotas.len() == 2)
+        .map(|(index, _)| index)
+        .collect()
 }

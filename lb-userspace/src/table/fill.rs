@@ -2,79 +2,95 @@
 //! taking the next free slot of its own permutation. All get the same number of slots to within
 //! one, and adding or removing one moves few slots of the others.
 
-use super::{SlotCount, hash};
+use super::{Endpoint, SlotCount, hash};
+
+mod last;
 
 /// The second level of one backend, over all slots of the service.
 #[derive(Debug, Clone)]
 pub(super) struct Fill {
     addresses: Vec<String>,
+    /// What stands for each address in a table's digest.
+    digest_keys: Vec<u64>,
     /// Index into `addresses` by slot; empty when there is no choice.
     endpoints: Vec<u16>,
 }
 
 impl Fill {
-    /// Fills all slots with the endpoints at `addresses`, which are sorted and at most 65 536.
-    pub(super) fn of(seed: u64, service: &[u8], slots: SlotCount, addresses: &[&str]) -> Self {
-        let endpoints = if addresses.len() > 1 {
-            let walk = |address: &&str| Walk::of(seed, service, address);
-            take_turns(addresses.iter().map(walk).collect(), slots.get())
-        } else {
-            Vec::new()
-        };
+    /// Fills all slots with `endpoints`, which are sorted by address and at most 65 535.
+    pub(super) fn of(seed: u64, service: &[u8], slots: SlotCount, endpoints: &[&Endpoint]) -> Self {
+        let addresses: Vec<String> = endpoints.iter().map(|e| e.address.clone()).collect();
+        let digest_key = |address: &String| hash::key(0, &[b"digest", address.as_bytes()]);
+        let walk = |address: &String| Walk::of(seed, service, address);
         Self {
-            addresses: addresses
-                .iter()
-                .map(|&address| address.to_owned())
-                .collect(),
-            endpoints,
+            digest_keys: addresses.iter().map(digest_key).collect(),
+            endpoints: if addresses.len() > 1 {
+                take_turns(addresses.iter().map(walk).collect(), slots)
+            } else {
+                Vec::new()
+            },
+            addresses,
         }
     }
 
-    pub(super) fn is_of(&self, addresses: &[&str]) -> bool {
-        self.addresses == addresses
+    pub(super) fn is_of(&self, endpoints: &[&Endpoint]) -> bool {
+        let addresses = endpoints.iter().map(|endpoint| &endpoint.address);
+        self.addresses.iter().eq(addresses)
     }
 
     /// Index into the sorted addresses.
     pub(super) fn endpoint(&self, slot: usize) -> usize {
         self.endpoints.get(slot).map_or(0, |&index| index.into())
     }
+
+    /// By the sorted addresses.
+    pub(super) fn digest_keys(&self) -> &[u64] {
+        &self.digest_keys
+    }
 }
 
 /// One endpoint's permutation of the slots: steps of one odd length, which meet every slot of a
-/// power of two once.
+/// power of two once. Slots are the lower bits of what is counted here.
+#[derive(Debug, Clone)]
 struct Walk {
-    next: usize,
-    step: usize,
+    next: u16,
+    step: u16,
 }
 
 impl Walk {
     fn of(seed: u64, service: &[u8], address: &str) -> Self {
         let key = hash::key(seed, &[b"fill", service, address.as_bytes()]);
         Self {
-            next: hash::stream(key, 0) as usize,
-            step: hash::stream(key, 1) as usize | 1,
+            next: hash::stream(key, 0) as u16,
+            step: hash::stream(key, 1) as u16 | 1,
         }
+    }
+
+    fn step(&mut self) -> u16 {
+        let met = self.next;
+        self.next = met.wrapping_add(self.step);
+        met
     }
 }
 
-fn take_turns(mut walks: Vec<Walk>, slots: usize) -> Vec<u16> {
-    let mask = slots - 1;
-    let mut endpoints = vec![0; slots];
-    // Bits, not bytes: those of 65 536 slots fit L1, and most looks find a taken slot.
-    let mut taken = vec![0_u64; slots / 64];
-    let turns = (0..walks.len()).cycle().take(slots);
-    for turn in turns {
+/// No endpoint yet; the index of none, as there are at most 65 535.
+const FREE: u16 = u16::MAX;
+
+fn take_turns(mut walks: Vec<Walk>, slots: SlotCount) -> Vec<u16> {
+    let mask = slots.get() - 1;
+    let mut endpoints = vec![FREE; slots.get()];
+    let mut turns = (0..walks.len()).cycle().take(slots.get());
+    let walked = slots.get().saturating_sub(last::FEW);
+    for turn in turns.by_ref().take(walked) {
         let walk = &mut walks[turn];
         loop {
-            let slot = walk.next & mask;
-            walk.next = walk.next.wrapping_add(walk.step);
-            let (word, bit) = (&mut taken[slot / 64], 1 << (slot % 64));
-            if *word & bit == 0 {
-                *word |= bit;
-                endpoints[slot] = turn as u16; // At most 65 536 endpoints.
+            let endpoint = &mut endpoints[usize::from(walk.step()) & mask];
+            if *endpoint == FREE {
+                *endpoint = turn as u16; // Below FREE.
                 break;
             }
         }
     }
+    last::take_turns(turns, &mut walks, &mut endpoints);
     endpoints
 }

@@ -3,6 +3,7 @@
 use super::log2::{self, log2};
 use super::noise::{self, Noise};
 
+mod order;
 mod settle;
 
 /// Rounds of calibration. Each about squares the relative miss, so what is left after a few is
@@ -27,17 +28,14 @@ pub(super) struct PairOrder {
 impl PairOrder {
     /// Orders slots by how much more the first backend draws than the second; equals by slot.
     pub(super) fn of(first: (&str, &Noise), second: (&str, &Noise)) -> Self {
-        let lead = first.1.levels().iter().zip(second.1.levels());
-        // Sorting one number is faster than sorting a pair: lead above, slot below.
-        let mut keys: Vec<i64> = (0_i64..)
-            .zip(lead)
-            .map(|(slot, (&first, &second))| ((i64::from(second) - i64::from(first)) << 16) | slot)
-            .collect();
-        keys.sort_unstable();
+        let levels = first.1.levels().iter().zip(second.1.levels());
+        // The sign turned over, so that numbers without one have the same order.
+        let lag = |(first, second): (&i32, &i32)| (second - first).cast_unsigned() ^ (1 << 31);
+        let lags: Vec<u32> = levels.map(lag).collect();
         Self {
             first: first.0.to_owned(),
             second: second.0.to_owned(),
-            slots: keys.into_iter().map(|key| key as u16).collect(),
+            slots: order::by_key(&lags),
         }
     }
 
