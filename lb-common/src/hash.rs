@@ -15,10 +15,10 @@
 //! | 24..48 | second bucket |
 //! | 48..64 | slot of the table |
 
-use crate::address::Address;
+use crate::address::{Address, IPV4};
 
 /// Number of secret words.
-pub const KEYS: usize = 20;
+pub const KEYS: usize = 21;
 
 /// The secret words. The kernel reads them from read-only data, where the verifier turns them into
 /// constants; the host from an array.
@@ -46,7 +46,8 @@ const ENDPOINT_ADDRESS: usize = 12; // 12..16
 const ENDPOINT_PORT: usize = 16;
 const NODE_PORT: usize = 17;
 const PLACE: usize = 18;
-const NEXT_HOP: usize = 19;
+const DESTINATION: usize = 19;
+const DESTINATION_HEAD: usize = 20;
 
 /// Secret words of a seed: splitmix64 (Steele, Lea, Flood 2014), odd so that no input bit is lost.
 pub fn keys(seed: u64) -> [u64; KEYS] {
@@ -113,18 +114,19 @@ pub fn place(keys: &impl Keys, address: [u64; 2], identity: u64) -> u64 {
     mix((folded ^ identity.rotate_left(40)).wrapping_mul(keys.key(PLACE)))
 }
 
-/// Where a destination stands in the cache of next hops.
+/// What a destination that was reached from interface `ingress` is called in the cache of next hops: for
+/// IPv4 a name of its own. Its uppermost bits depend on all of the address.
 #[inline(always)]
-pub fn next_hop(keys: &impl Keys, destination: [u64; 2]) -> u64 {
-    let folded = destination[0].rotate_left(23) ^ destination[1];
-    let product = folded.wrapping_mul(keys.key(NEXT_HOP));
-    // The uppermost bits: the only ones that every byte of an address has a part in. The last bytes of an
-    // IPv6 address are the upper ones of its second word.
-    product >> 52
+pub fn destination<A: Address>(keys: &impl Keys, address: A, ingress: u32) -> u64 {
+    let [head, tail] = address.wide();
+    let head = if A::FAMILY == IPV4 {
+        0
+    } else {
+        mix(head ^ keys.key(DESTINATION_HEAD))
+    };
+    // The key is odd: different products of different factors.
+    (head.wrapping_add(tail) ^ ((ingress as u64) << 32)).wrapping_mul(keys.key(DESTINATION))
 }
-
-// What `next_hop` leaves names every place of the cache.
-const _: () = assert!(crate::limits::NEXT_HOPS == 1 << (64 - 52));
 
 /// The slot of a flow. `mask` is the table's slots − 1.
 #[inline(always)]

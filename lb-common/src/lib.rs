@@ -11,6 +11,7 @@
 //! | [`phase`] | where a flow is in its life |
 //! | [`checksum`] | RFC 1624 incremental update |
 //! | [`rewrite`] | addresses, ports and checksums of a packet turned towards endpoint or client |
+//! | [`next_hop`] | the cache of where destinations were sent |
 //! | [`record`] | the values of the maps: service, endpoint, table page, counters |
 //! | [`verifier`] | what the kernel's verifier must not know |
 //! | [`verdict`] | what was decided and why; each reason is a counter |
@@ -25,6 +26,7 @@ pub mod flow;
 pub mod frame;
 pub mod hash;
 pub mod limits;
+pub mod next_hop;
 pub mod parse;
 pub mod phase;
 pub mod record;

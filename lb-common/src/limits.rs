@@ -20,11 +20,6 @@ pub const WAYS: usize = 4;
 /// Node ports tried for a new flow. With half of the ports taken at random all fail once in 2^16 flows,
 /// with nine tenths once in five: calculated, not measured.
 pub const PORT_PROBES: u32 = 16;
-/// Next hops remembered on each CPU. 64 B each.
-pub const NEXT_HOPS: u32 = 4096;
-/// Ticks a next hop is believed before the kernel's routing table is asked again. A changed route or
-/// neighbour is followed within this time.
-pub const NEXT_HOP_TICKS: u32 = 1;
 /// Nanoseconds in a tick, 2^30: a shift instead of a division in the kernel.
 pub const TICK_SHIFT: u32 = 30;
 /// Longest idle limit, in ticks: it is 16 bits in the service record (about 19 hours).

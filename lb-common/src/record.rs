@@ -96,31 +96,6 @@ pub struct EndpointCounters {
     pub refused: u64,
 }
 
-/// Where a destination was last sent. Map `NEXT_HOPS`: per-CPU array, a cache. Written and read by the
-/// kernel program.
-#[repr(C, align(64))]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct NextHop {
-    /// Destination, [`crate::address::Address::wide`].
-    pub destination: [u64; 2],
-    /// Where the frame came in: routing may depend on it.
-    pub ingress: u32,
-    /// Where the frame goes out.
-    pub egress: u32,
-    /// Tick from which the entry is not believed any more.
-    pub expires: u32,
-    /// Largest IP packet, in bytes.
-    pub mtu: u32,
-    /// Source and destination MAC address of the frame.
-    pub source_mac: [u8; 6],
-    /// See `source_mac`.
-    pub destination_mac: [u8; 6],
-    /// [`NextHop::TRANSMIT`], [`NextHop::REDIRECT`] or [`NextHop::HAND_OVER`]; 0: empty.
-    pub delivery: u8,
-    /// Zero.
-    pub padding: [u8; 19],
-}
-
 /// What XDP can do on an interface: bits of the values of map `EGRESS`, written by the daemon.
 pub mod egress {
     /// XDP_TX arrives: the driver sends, or for a veth the other end receives XDP frames.
@@ -194,15 +169,6 @@ impl Endpoint {
     };
 }
 
-impl NextHop {
-    /// XDP_TX: out where it came in.
-    pub const TRANSMIT: u8 = 1;
-    /// XDP_REDIRECT to `egress`.
-    pub const REDIRECT: u8 = 2;
-    /// XDP_PASS to the program at the kernel's ingress hook, which resolves the neighbour.
-    pub const HAND_OVER: u8 = 3;
-}
-
 impl TableRef {
     /// As the record holds it.
     pub const fn word(self) -> u64 {
@@ -231,7 +197,6 @@ const _: () = {
     assert!(size_of::<BackendName>() == 64);
     assert!(size_of::<SlotPage>() == 2048);
     assert!(size_of::<EndpointCounters>() == 72);
-    assert!(size_of::<NextHop>() == 64);
 };
 
 #[cfg(feature = "user")]

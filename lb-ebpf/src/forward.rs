@@ -1,7 +1,7 @@
 //! The way out: next hop, link-layer addresses, and which of the kernel's three ways sends the frame.
 //!
 //! The kernel's routing table is asked once a tick for each destination and CPU; in between the answer
-//! is remembered.
+//! is remembered ([`lb_common::next_hop`]).
 
 use core::mem;
 
@@ -17,9 +17,9 @@ use lb_common::{
     address::{Address, V4, V6},
     frame::{Ethernet, Frame},
     hash,
-    limits::NEXT_HOP_TICKS,
+    next_hop::NextHop,
     parse::Packet,
-    record::{HAND_OVER_MAC, NextHop, egress},
+    record::{HAND_OVER_MAC, egress},
     rewrite::Tuple,
     verdict::Reason,
 };
@@ -62,27 +62,26 @@ pub fn hop<A: Route>(
     packet: &Packet<A>,
     to: &Tuple<A>,
     now: u32,
-) -> Result<(&'static NextHop, u8), Reason> {
-    let destination = to.destination.wide();
-    let place = hash::next_hop(&SecretKeys, destination) as u32;
-    let hop = maps::next_hop(place).ok_or(Reason::Inconsistent)?;
-    let is_current = hop.destination == destination
-        && hop.ingress == frame.ingress()
-        && (now.wrapping_sub(hop.expires) as i32) < 0;
-    if !is_current && let Some(refusal) = ask(frame, packet, to, hop) {
-        return Err(refusal);
-    }
+) -> Result<(&'static NextHop, u32), Reason> {
+    let ingress = frame.ingress();
+    let destination = hash::destination(&SecretKeys, to.destination, ingress);
+    let hops = maps::next_hops().ok_or(Reason::Inconsistent)?;
+    let place = match hops.find(destination, ingress, now) {
+        Some(place) => place,
+        None => ask(frame, packet, to, destination)?,
+    };
+    let hop = hops.at(place);
     if packet.length as u32 <= hop.mtu {
         return Ok((hop, hop.delivery));
     }
     // In generic mode a frame may be several of the sender's packets, which the kernel parts again.
-    if maps::egress(frame.ingress()) & egress::GENERIC != 0 {
+    if maps::egress(ingress) & egress::GENERIC != 0 {
         return Ok((hop, NextHop::HAND_OVER));
     }
     Err(Reason::TooBig)
 }
 
-/// Asks the kernel and remembers the answer; tells why not if there is none.
+/// Asks the kernel and remembers the answer, in the place it tells.
 ///
 /// Out of line, because the question is large and the program's stack is small.
 #[inline(never)]
@@ -90,8 +89,8 @@ fn ask<A: Route>(
     frame: &XdpFrame,
     packet: &Packet<A>,
     to: &Tuple<A>,
-    hop: &mut NextHop,
-) -> Option<Reason> {
+    destination: u64,
+) -> Result<usize, Reason> {
     let ingress = frame.ingress();
     let mut question = Question::new();
     let question = &mut question.0;
@@ -106,26 +105,28 @@ fn ask<A: Route>(
     let is_resolved = match answer as u32 {
         BPF_FIB_LKUP_RET_SUCCESS => true,
         BPF_FIB_LKUP_RET_NO_NEIGH => false,
-        BPF_FIB_LKUP_RET_FRAG_NEEDED => return Some(Reason::TooBig),
-        _ => return Some(Reason::NoRoute),
+        BPF_FIB_LKUP_RET_FRAG_NEEDED => return Err(Reason::TooBig),
+        _ => return Err(Reason::NoRoute),
     };
-    hop.destination = to.destination.wide();
-    hop.ingress = ingress;
-    hop.egress = question.ifindex;
-    hop.source_mac = mac(&question.smac);
-    hop.destination_mac = mac(&question.dmac);
-    if is_resolved {
+    let (mtu, delivery) = if is_resolved {
         // SAFETY: any bits are a value of the union's integer; set on success (since kernel 5.12).
-        hop.mtu = u32::from(unsafe { question.__bindgen_anon_1.mtu_result });
-        hop.delivery = delivery(ingress, question.ifindex);
-        hop.expires = now().wrapping_add(NEXT_HOP_TICKS);
+        let mtu = u32::from(unsafe { question.__bindgen_anon_1.mtu_result });
+        (mtu, delivery(ingress, question.ifindex))
     } else {
-        // Resolved in a moment: the next packet asks again.
-        hop.mtu = u32::MAX;
-        hop.delivery = NextHop::HAND_OVER;
-        hop.expires = now();
-    }
-    None
+        (u32::MAX, NextHop::HAND_OVER)
+    };
+    let hop = NextHop {
+        name: 0,
+        ingress,
+        egress: question.ifindex,
+        mtu,
+        source_mac: mac(&question.smac),
+        destination_mac: mac(&question.dmac),
+        delivery,
+    };
+    let hops = maps::next_hops().ok_or(Reason::Inconsistent)?;
+    // A neighbour that is being resolved will be known in a moment: the next packet asks again.
+    Ok(hops.keep(hop, is_resolved.then_some(destination), now()))
 }
 
 /// The kernel's question, aligned so that the compiler's eight-byte accesses to its addresses are what
@@ -155,7 +156,7 @@ fn mac(bytes: &[u8; 6]) -> [u8; 6] {
 
 /// How a frame gets from one interface to another.
 #[inline(always)]
-fn delivery(ingress: u32, egress: u32) -> u8 {
+fn delivery(ingress: u32, egress: u32) -> u32 {
     let (from, to) = (maps::egress(ingress), maps::egress(egress));
     if ingress == egress {
         if from & (egress::GENERIC | egress::TRANSMIT) != 0 {
@@ -171,7 +172,7 @@ fn delivery(ingress: u32, egress: u32) -> u8 {
 #[inline(always)]
 pub fn send(
     frame: &mut XdpFrame,
-    (hop, delivery): (&NextHop, u8),
+    (hop, delivery): (&NextHop, u32),
 ) -> Result<(Reason, u32), Reason> {
     let ethernet: &mut Ethernet = frame.header_mut(0).ok_or(Reason::Inconsistent)?;
     if delivery == NextHop::HAND_OVER {

@@ -6,7 +6,7 @@
 //! | `ENDPOINTS` | endpoint id → [`Endpoint`] | daemon | `lb` |
 //! | `SLOTS` | page → 1024 slots | daemon | `lb` |
 //! | `FLOWS4`, `FLOWS6` | bucket → 4 flow entries | `lb`; the daemon clears dead ones | both |
-//! | `NEXT_HOPS` | hash of a destination → [`NextHop`], each CPU its own | `lb` | `lb` |
+//! | `NEXT_HOPS` | CPU → [`NextHops`] | `lb` | `lb` |
 //! | `EGRESS` | interface index → what XDP can do there | daemon | `lb` |
 //! | `COUNTERS` | endpoint id → [`EndpointCounters`], each CPU its own | `lb` | daemon |
 //! | `REASONS` | [`Reason`](lb_common::verdict::Reason) → packets, each CPU its own | `lb`, `lb_deliver` | daemon |
@@ -18,7 +18,7 @@ use core::ptr;
 use aya_ebpf::{
     Global,
     bindings::BPF_F_MMAPABLE,
-    helpers::bpf_ktime_get_coarse_ns,
+    helpers::{bpf_get_smp_processor_id, bpf_ktime_get_coarse_ns},
     macros::map,
     maps::{Array, HashMap, PerCpuArray},
 };
@@ -26,11 +26,9 @@ use lb_common::{
     address::{V4, V6},
     flow::{Bucket, Client, Flows, NodePorts},
     hash::{KEYS, Keys},
-    limits::{
-        ENDPOINTS as MAX_ENDPOINTS, NEXT_HOPS as MAX_NEXT_HOPS, PAGES, SERVICES as MAX_SERVICES,
-        TICK_SHIFT,
-    },
-    record::{BackendName, Endpoint, EndpointCounters, NextHop, Service, SlotPage},
+    limits::{ENDPOINTS as MAX_ENDPOINTS, PAGES, SERVICES as MAX_SERVICES, TICK_SHIFT},
+    next_hop::NextHops,
+    record::{BackendName, Endpoint, EndpointCounters, Service, SlotPage},
     verdict::REASONS as MAX_REASONS,
 };
 
@@ -53,9 +51,9 @@ pub static FLOWS4: Array<Bucket<<V4 as Client>::Key>> = Array::with_max_entries(
 /// Bucket → IPv6 flow entries. The loader sets the size.
 #[map]
 pub static FLOWS6: Array<Bucket<<V6 as Client>::Key>> = Array::with_max_entries(1, MAPPED);
-/// Where destinations were last sent.
+/// Where destinations were last sent. The loader sets the size.
 #[map]
-pub static NEXT_HOPS: PerCpuArray<NextHop> = PerCpuArray::with_max_entries(MAX_NEXT_HOPS, 0);
+pub static NEXT_HOPS: Array<NextHops> = Array::with_max_entries(1, MAPPED);
 /// Interface index → bits of [`lb_common::record::egress`].
 #[map]
 pub static EGRESS: HashMap<u32, u32> = HashMap::with_max_entries(1024, 0);
@@ -185,13 +183,13 @@ pub fn reason_counter(index: u32) -> Option<&'static mut u64> {
         .map(|count| unsafe { &mut *count })
 }
 
-/// A place in the cache of next hops, of this CPU.
+/// The next hops that this CPU remembers.
 #[inline(always)]
-pub fn next_hop(index: u32) -> Option<&'static mut NextHop> {
+pub fn next_hops() -> Option<&'static mut NextHops> {
+    // SAFETY: the helper has no arguments.
+    let cpu = unsafe { bpf_get_smp_processor_id() };
     // SAFETY: as in `counters`.
-    NEXT_HOPS
-        .get_ptr_mut(index & (MAX_NEXT_HOPS - 1))
-        .map(|hop| unsafe { &mut *hop })
+    NEXT_HOPS.get_ptr_mut(cpu).map(|hops| unsafe { &mut *hops })
 }
 
 /// What XDP can do on an interface; 0 of an unknown one.

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result, anyhow};
 use aya::programs::{ProgramError, SchedClassifier, Xdp};
+use aya::util::nr_cpus;
 use aya::{Ebpf, EbpfLoader, include_bytes_aligned};
 use lb_common::hash;
 
@@ -51,6 +52,8 @@ pub fn load(pin_dir: &Path, constants: &Constants, log_packets: bool) -> Result<
     let count = (last - first).saturating_add(1);
     // aya_log_common::Level: 0 is off, 3 is info.
     let log_level: u8 = if log_packets { 3 } else { 0 };
+    let cpus = nr_cpus().map_err(|(file, error)| anyhow!("{file}: {error}"))?;
+    let cpus = u32::try_from(cpus)?;
     let mut loader = EbpfLoader::new();
     for map in MAPS {
         loader.map_pin_path(map, pin_dir.join(map));
@@ -58,6 +61,7 @@ pub fn load(pin_dir: &Path, constants: &Constants, log_packets: bool) -> Result<
     let mut ebpf = loader
         .map_max_entries("FLOWS4", constants.buckets)
         .map_max_entries("FLOWS6", constants.buckets)
+        .map_max_entries("NEXT_HOPS", cpus)
         .override_global("HASH_KEYS", &keys[..], true)
         .override_global("FLOW_MASK", &mask, true)
         .override_global("FIRST_NODE_PORT", &first, true)
