@@ -2,6 +2,7 @@
 
 mod filter;
 mod fixed;
+mod follow;
 mod read;
 mod report;
 mod start;
@@ -155,13 +156,15 @@ impl Control {
             seed: self.kept.seed,
             weights: next.overrides.clone(),
             applied,
+            carried: self.kept.carried.clone(),
         };
         let dataplane = attached(&mut self.dataplane)?;
         let pending = self
             .store
             .prepare(&kept)
             .map_err(|cause| not_kept(&cause))?;
-        let tables = match dataplane.apply(&next.desired) {
+        let carried = &mut self.kept.carried;
+        let tables = match follow::follow(dataplane, &next.desired, carried) {
             Ok(tables) => tables,
             Err(cause) => {
                 pending.cancel();
@@ -170,15 +173,27 @@ impl Control {
         };
         let in_effect = Instant::now();
         if let Err(cause) = pending.keep() {
-            if let Err(again) = dataplane.apply(&self.state.desired) {
+            if let Err(again) = follow::follow(dataplane, &self.state.desired, carried) {
                 tracing::error!("a change that could not be kept stays in force: {again:#}");
             }
             return Err(not_kept(&cause));
         }
         self.tables = report::tables(&next.desired, &tables);
         self.state = next;
-        self.kept = kept;
+        self.keep(kept);
         Ok((self.tables.clone(), in_effect))
+    }
+
+    /// Remembers what is on disk, and brings the counters there up to date. A change stands without
+    /// them.
+    fn keep(&mut self, on_disk: Kept) {
+        let mut carried = std::mem::take(&mut self.kept.carried);
+        carried.keep_only(&self.state.desired.services);
+        let is_new = carried != on_disk.carried;
+        self.kept = Kept { carried, ..on_disk };
+        if is_new {
+            follow::keep(&self.store, &self.kept);
+        }
     }
 
     fn preview(&mut self, next: &State) -> Result<Vec<report::Table>, Failure> {

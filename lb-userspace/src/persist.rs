@@ -1,4 +1,5 @@
-//! What outlives the daemon: run-time weights, an applied configuration, the generated seed.
+//! What outlives the daemon: run-time weights, an applied configuration, the generated seed, and the
+//! counters of endpoints that are gone.
 //!
 //! One JSON file, replaced as a whole, in two steps around the change it describes: [`Store::prepare`]
 //! writes the new one beside the old, then the kernel is changed, then [`Pending::keep`] syncs and
@@ -6,11 +7,15 @@
 //! still there for the next one, and if the machine dies the kernel's state dies too. A complete new
 //! file that was never renamed is a change that a crash cut short; [`Store::load`] takes it up.
 
+mod carried;
+
 use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+
+pub use carried::Carried;
 
 use crate::state::Overrides;
 
@@ -29,6 +34,9 @@ pub struct Kept {
     /// A configuration applied at run time over the file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub applied: Option<AppliedText>,
+    /// Counters of endpoints that are gone. Of the program that is loaded: another one begins anew.
+    #[serde(default, skip_serializing_if = "Carried::is_empty")]
+    pub carried: Carried,
 }
 
 /// A configuration applied at run time. It holds until the file below it changes.
@@ -195,6 +203,8 @@ mod hex_seed {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dataplane::Counters;
+    use crate::desired::{Idle, Protocol, Service};
     use crate::weights::Weight;
 
     fn kept() -> Kept {
@@ -211,7 +221,26 @@ mod tests {
             seed: Some(0xff),
             weights,
             applied: Some(applied),
+            carried: carried(),
         }
+    }
+
+    fn carried() -> Carried {
+        let service = Service {
+            name: "echo".into(),
+            address: ([10, 99, 0, 1], 9000).into(),
+            protocol: Protocol::Tcp,
+            slots: 256,
+            idle: Idle::default(),
+            backends: Vec::new(),
+        };
+        let counters = Counters {
+            opened: 5,
+            ..Counters::default()
+        };
+        let mut carried = Carried::default();
+        carried.add(&service, "old", counters);
+        carried
     }
 
     fn store(directory: &tempfile::TempDir) -> Store {

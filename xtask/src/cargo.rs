@@ -87,4 +87,14 @@ impl Metadata {
             .filter_map(|target| target["name"].as_str().map(str::to_owned))
             .collect()
     }
+
+    /// Whether `cargo build` without a selection builds `package`.
+    #[cfg(test)]
+    pub(crate) fn is_built_by_default(&self, package: &str) -> bool {
+        let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
+        let default = list(&self.0["workspace_default_members"]);
+        list(&self.0["packages"])
+            .iter()
+            .any(|found| found["name"] == package && default.contains(&found["id"]))
+    }
 }

@@ -15,6 +15,20 @@ pub(crate) fn is_root() -> bool {
     fs::metadata("/proc/self").is_ok_and(|me| me.uid() == 0)
 }
 
+/// Fails unless we are root or can become it: to be told before minutes of building.
+///
+/// # Errors
+/// When we are not root and there is no sudo.
+pub(crate) fn require_root() -> Result<()> {
+    if !is_root() && !on_path("sudo") {
+        bail!(
+            "this loads programs into the kernel and makes network namespaces, which takes root, \
+             and there is no sudo here\n  hint: type the same as root"
+        );
+    }
+    Ok(())
+}
+
 /// `program` as root, with `variables` set: directly when we are root, through `sudo -E` otherwise.
 ///
 /// # Errors
@@ -25,13 +39,7 @@ pub(crate) fn as_root(program: &Path, variables: &[(&str, &OsStr)]) -> Result<Co
         command.envs(variables.iter().copied());
         return Ok(command);
     }
-    if !on_path("sudo") {
-        bail!(
-            "{} loads programs into the kernel and makes network namespaces, which takes root, \
-             and there is no sudo here; run this as root",
-            program.display()
-        );
-    }
+    require_root()?;
     let mut command = Command::new("sudo");
     command.arg("-E");
     for (name, value) in variables {

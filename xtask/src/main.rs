@@ -12,6 +12,8 @@
 mod cargo;
 mod check;
 mod elevate;
+#[cfg(test)]
+mod readme;
 mod run;
 mod setup;
 mod test;

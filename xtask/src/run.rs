@@ -9,11 +9,12 @@ use xtask::ebpf;
 use xtask::toolchain::TARGET;
 
 use crate::cargo::{Metadata, cargo, run};
-use crate::elevate::as_root;
+use crate::elevate::{as_root, require_root};
 use crate::setup::setup;
 
 /// Builds `lbctl` and `lbd` and becomes `lbctl demo`.
 pub(crate) fn demo(flags: &[OsString]) -> Result<()> {
+    require_root()?;
     setup()?;
     let bins = release(&["-p", "lb-userspace", "--bins"])?;
     become_root(
@@ -28,6 +29,7 @@ pub(crate) fn demo(flags: &[OsString]) -> Result<()> {
 /// The benchmark gets the directory of `lbd` and `lbctl` in `LB_BIN_DIR` and that of the objects
 /// of `lb-ebpf`, those it compares with included, in `LB_BPF_DIR`.
 pub(crate) fn bench(flags: &[OsString]) -> Result<()> {
+    require_root()?;
     setup()?;
     let metadata = Metadata::read()?;
     let target_dir = metadata.target_dir()?;

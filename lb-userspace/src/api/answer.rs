@@ -143,7 +143,8 @@ pub struct BackendView {
     pub slot_percent: f64,
     /// Its live flows.
     pub live: LiveFlows,
-    /// Its counters: the sum over its endpoints.
+    /// Its counters: the sum over all endpoints it has had since the program was loaded. Those that
+    /// are gone stay counted as long as the service keeps its address and protocol.
     pub counters: Counters,
     /// Its endpoints.
     pub endpoints: Vec<EndpointView>,

@@ -55,7 +55,7 @@ impl Control {
     pub fn backends(&mut self) -> Result<Backends, Failure> {
         let endpoints = self.endpoints()?;
         Ok(Backends {
-            backends: report::backends(&self.state, &endpoints),
+            backends: report::backends(&self.state, &endpoints, &self.kept.carried),
         })
     }
 

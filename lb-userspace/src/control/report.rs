@@ -7,6 +7,7 @@ use crate::api::{
 };
 use crate::dataplane::{AppliedService, Counters, EndpointReport, Interface, LiveFlows, XdpMode};
 use crate::desired::{Backend, Desired, Service};
+use crate::persist::Carried;
 use crate::state::{ServiceChange, State};
 use crate::weights::Weight;
 
@@ -91,17 +92,21 @@ pub(super) fn services(
     state.desired.services.iter().map(view).collect()
 }
 
-pub(super) fn backends(state: &State, endpoints: &[EndpointReport]) -> Vec<BackendView> {
+pub(super) fn backends(
+    state: &State,
+    endpoints: &[EndpointReport],
+    carried: &Carried,
+) -> Vec<BackendView> {
     let mut views = Vec::new();
     for service in &state.desired.services {
         for backend in &service.backends {
-            views.push(configured(state, service, backend, endpoints));
+            views.push(configured(state, service, backend, endpoints, carried));
         }
     }
     for report in endpoints {
         let known = |it: &BackendView| it.service == report.service && it.name == report.backend;
         if !views.iter().any(known) {
-            views.push(left_over(report, endpoints));
+            views.push(left_over(state, report, endpoints, carried));
         }
     }
     views
@@ -112,7 +117,9 @@ fn configured(
     service: &Service,
     backend: &Backend,
     endpoints: &[EndpointReport],
+    carried: &Carried,
 ) -> BackendView {
+    let gone = carried.of(service, &backend.name);
     let reports = of_backend(endpoints, &service.name, &backend.name);
     let slots = reports.iter().map(|it| it.slots).sum();
     BackendView {
@@ -121,7 +128,7 @@ fn configured(
         percent: percent(backend.weight),
         slots,
         slot_percent: slot_percent(slots, service.slots),
-        ..counted(&service.name, &backend.name, &reports, |address| {
+        ..counted(&service.name, &backend.name, &reports, gone, |address| {
             backend
                 .endpoints
                 .iter()
@@ -132,15 +139,27 @@ fn configured(
 }
 
 /// A backend that left the configuration and is kept for its live flows.
-fn left_over(report: &EndpointReport, endpoints: &[EndpointReport]) -> BackendView {
+fn left_over(
+    state: &State,
+    report: &EndpointReport,
+    endpoints: &[EndpointReport],
+    carried: &Carried,
+) -> BackendView {
+    let mut services = state.desired.services.iter();
+    let gone = services
+        .find(|it| it.name == report.service)
+        .map(|it| carried.of(it, &report.backend))
+        .unwrap_or_default();
     let reports = of_backend(endpoints, &report.service, &report.backend);
-    counted(&report.service, &report.backend, &reports, |_| None)
+    counted(&report.service, &report.backend, &reports, gone, |_| None)
 }
 
+/// `gone` is what was counted of endpoints that are reported no more.
 fn counted(
     service: &str,
     name: &str,
     reports: &[&EndpointReport],
+    gone: Counters,
     source: impl Fn(SocketAddr) -> Option<IpAddr>,
 ) -> BackendView {
     let endpoints = reports.iter().map(|it| EndpointView {
@@ -160,9 +179,7 @@ fn counted(
         slots: 0,
         slot_percent: 0.0,
         live: live_of(reports.iter().copied()),
-        counters: reports
-            .iter()
-            .fold(Counters::default(), |sum, it| add(sum, it.counters)),
+        counters: reports.iter().fold(gone, |sum, it| sum + it.counters),
         endpoints: endpoints.collect(),
     }
 }
@@ -254,20 +271,6 @@ fn live_of<'a>(endpoints: impl Iterator<Item = &'a EndpointReport>) -> LiveFlows
         open: sum.open + it.live.open,
         closing: sum.closing + it.live.closing,
     })
-}
-
-fn add(a: Counters, b: Counters) -> Counters {
-    Counters {
-        packets_in: a.packets_in + b.packets_in,
-        bytes_in: a.bytes_in + b.bytes_in,
-        packets_out: a.packets_out + b.packets_out,
-        bytes_out: a.bytes_out + b.bytes_out,
-        opened: a.opened + b.opened,
-        closed: a.closed + b.closed,
-        reset_by_endpoint: a.reset_by_endpoint + b.reset_by_endpoint,
-        reset_by_client: a.reset_by_client + b.reset_by_client,
-        refused: a.refused + b.refused,
-    }
 }
 
 fn percent(weight: Weight) -> f64 {

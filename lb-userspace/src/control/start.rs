@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use super::fixed::Fixed;
-use super::{Control, fingerprint, not_kept, refused, report};
+use super::{Control, fingerprint, follow, not_kept, refused, report};
 use crate::api::{Code, Failure};
 use crate::config::Config;
 use crate::dataplane::{Dataplane, Options};
-use crate::persist::{Kept, Pending, Store};
+use crate::persist::{Carried, Kept, Pending, Store};
 use crate::state::State;
 use crate::{source, sysctl};
 
@@ -78,9 +78,16 @@ pub fn start(asked: &Start) -> Result<Control, Failure> {
         settings.seed = opened.seed;
         state.desired.seed = opened.seed;
     }
-    let applied = dataplane
-        .apply(&state.desired)
+    let on_disk = kept.carried.clone();
+    if !opened.adopted {
+        kept.carried = Carried::default();
+    }
+    let applied = follow::follow(&mut dataplane, &state.desired, &mut kept.carried)
         .map_err(|cause| refused(&cause))?;
+    kept.carried.keep_only(&state.desired.services);
+    if kept.carried != on_disk {
+        follow::keep(&store, &kept);
+    }
     let tables = report::tables(&state.desired, &applied);
     Ok(Control {
         config_file: asked.config.clone(),

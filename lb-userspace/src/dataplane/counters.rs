@@ -1,13 +1,104 @@
 //! The counters, summed over processors.
 
+use std::ops::Add;
+
 use anyhow::{Context as _, Result};
 use aya::Ebpf;
 use aya::maps::{MapData, PerCpuArray, PerCpuValues};
 use aya::util::nr_cpus;
-use lb_common::record::EndpointCounters;
+use lb_common::record::{Endpoint, EndpointCounters};
 use lb_common::verdict::Reason;
 
-use super::{Counters, ReasonCount};
+use super::{Counters, Dataplane, ReasonCount};
+use crate::desired::Service;
+
+/// An endpoint whose id the next [`Dataplane::apply`] may give back.
+#[derive(Debug)]
+pub struct Tally {
+    id: u16,
+    record: Endpoint,
+    backend: String,
+    counters: Counters,
+}
+
+/// What was counted of an endpoint whose id was given back.
+#[derive(Debug)]
+pub struct Departed<'a> {
+    /// Its service, which is still there.
+    pub service: &'a Service,
+    /// Name of its backend.
+    pub backend: &'a str,
+    /// Its counters to the end.
+    pub counters: Counters,
+}
+
+impl Dataplane {
+    /// What is counted of the endpoints whose ids the next [`Dataplane::apply`] may give back: those
+    /// without a slot, if any is there that is not wanted.
+    ///
+    /// # Errors
+    /// If a map cannot be read.
+    pub fn tally(&self) -> Result<Vec<Tally>> {
+        let is_wanted = |id| self.ids.endpoints.contains(id);
+        if self.image.endpoints.keys().all(is_wanted) {
+            return Ok(Vec::new());
+        }
+        let named = self.image.named_endpoints();
+        let may_go = self
+            .image
+            .endpoints
+            .iter()
+            .filter(|(id, _)| !named.contains(id));
+        may_go
+            .map(|(&id, record)| {
+                let backend = self.image.backends.get(&record.backend);
+                Ok(Tally {
+                    id,
+                    record: *record,
+                    backend: backend.cloned().unwrap_or_default(),
+                    counters: of_endpoint(&self.ebpf, id)?,
+                })
+            })
+            .collect()
+    }
+
+    /// Those of `before` whose ids were given back since. Those of a service that is gone, too, are
+    /// left out.
+    pub fn departed<'a>(&'a self, before: &'a [Tally]) -> impl Iterator<Item = Departed<'a>> {
+        before
+            .iter()
+            .filter(|it| self.image.endpoints.get(&it.id) != Some(&it.record))
+            .filter_map(|it| {
+                let index = *self.ids.services.get(&it.record.service)?;
+                Some(Departed {
+                    service: self.desired.services.get(index)?,
+                    backend: &it.backend,
+                    counters: it.counters,
+                })
+            })
+    }
+}
+
+impl Add for Counters {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        // Saturating, because one side may come from a file.
+        Self {
+            packets_in: self.packets_in.saturating_add(other.packets_in),
+            bytes_in: self.bytes_in.saturating_add(other.bytes_in),
+            packets_out: self.packets_out.saturating_add(other.packets_out),
+            bytes_out: self.bytes_out.saturating_add(other.bytes_out),
+            opened: self.opened.saturating_add(other.opened),
+            closed: self.closed.saturating_add(other.closed),
+            reset_by_endpoint: self
+                .reset_by_endpoint
+                .saturating_add(other.reset_by_endpoint),
+            reset_by_client: self.reset_by_client.saturating_add(other.reset_by_client),
+            refused: self.refused.saturating_add(other.refused),
+        }
+    }
+}
 
 /// What was counted of an endpoint.
 ///

@@ -1,9 +1,12 @@
 //! `lbctl demo`.
 
-use std::fs;
-use std::process::{Command, Stdio};
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::process::CommandExt as _;
+use std::path::PathBuf;
+use std::process::{self, Command, Output, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
+use std::{env, fs};
 
 use anyhow::{Context as _, Result, ensure};
 use libtest_mimic::Trial;
@@ -19,6 +22,15 @@ pub(super) fn trials() -> Vec<Trial> {
         trial_alone("the demo keeps its promises and leaves nothing", whole),
         trial("the demo leaves nothing after Ctrl-C", interrupted),
         trial("the demo has no JSON and says so", no_json),
+        trial("the demo without root says what it needs", without_root),
+        trial(
+            "the demo without ip or ethtool says what to install",
+            without_tools,
+        ),
+        trial(
+            "cargo xtask demo says what it needs before it builds anything",
+            before_building,
+        ),
     ]
 }
 
@@ -83,6 +95,102 @@ fn no_json() -> Result<()> {
     ensure!(output.status.code() == Some(2), "{}", output.status);
     ensure!(stderr.contains("for people"), "{stderr}");
     Ok(())
+}
+
+fn without_root() -> Result<()> {
+    let place = Place::make("unprivileged")?;
+    // Somebody else must be able to run it wherever it was built.
+    let lbctl = place.0.join("lbctl");
+    fs::copy(program("lbctl")?, &lbctl)?;
+    let output = Command::new(lbctl)
+        .arg("demo")
+        .stdin(Stdio::null())
+        .current_dir("/")
+        .uid(65_534)
+        .gid(65_534)
+        .output()?;
+    refused(
+        &output,
+        &["network namespaces", "needs root", "sudo lbctl demo"],
+    )
+}
+
+fn without_tools() -> Result<()> {
+    let place = Place::make("tools")?;
+    let output = demo().env("PATH", &place.0).output()?;
+    refused(&output, &["needs `ip`", "apt-get install iproute2"])?;
+    // Never run: it has only to be there.
+    fs::write(place.0.join("ip"), "")?;
+    let output = demo().env("PATH", &place.0).output()?;
+    refused(&output, &["needs `ethtool`", "apt-get install ethtool"])
+}
+
+fn before_building() -> Result<()> {
+    let place = Place::make("xtask")?;
+    let tools = place.0.join("tools");
+    fs::create_dir(&tools)?;
+    let xtask = place.0.join("xtask");
+    fs::copy(program("xtask")?, &xtask)?;
+    let demo = || {
+        let mut command = Command::new(&xtask);
+        command
+            .arg("demo")
+            .stdin(Stdio::null())
+            .env_remove("CARGO")
+            .env("PATH", &tools)
+            .current_dir(&place.0);
+        command
+    };
+    // Neither root nor sudo.
+    let output = demo().uid(65_534).gid(65_534).output()?;
+    refused(&output, &["takes root", "no sudo", "type the same as root"])?;
+    // Root on a machine with nothing.
+    let output = demo().output()?;
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    ensure!(
+        output.status.code() == Some(1),
+        "{}: {stderr}",
+        output.status
+    );
+    for part in ["there is no apt-get.", "with your package manager"] {
+        ensure!(stderr.contains(part), "does not say `{part}`:\n{stderr}");
+    }
+    Ok(())
+}
+
+/// The demo ended before it began, with a sentence and a hint.
+fn refused(output: &Output, says: &[&str]) -> Result<()> {
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    ensure!(
+        output.status.code() == Some(1),
+        "{}: {stderr}",
+        output.status
+    );
+    for part in says.iter().chain(&["hint: "]) {
+        ensure!(stderr.contains(part), "does not say `{part}`:\n{stderr}");
+    }
+    ensure!(output.stdout.is_empty(), "it began: {output:?}");
+    Ok(())
+}
+
+/// A directory that everybody may enter, removed on drop.
+struct Place(PathBuf);
+
+impl Place {
+    fn make(name: &str) -> Result<Self> {
+        let path = env::temp_dir().join(format!("lb-demo-{name}-{}", process::id()));
+        let place = Self(path);
+        fs::create_dir(&place.0)?;
+        fs::set_permissions(&place.0, fs::Permissions::from_mode(0o755))?;
+        Ok(place)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        // Its failure leaves a small directory among the temporary ones.
+        let _ = fs::remove_dir_all(&self.0);
+    }
 }
 
 fn demo() -> Command {

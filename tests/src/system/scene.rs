@@ -137,8 +137,12 @@ impl Scene {
 
     /// Starts lbd with this configuration.
     pub(super) fn start(&mut self, configuration: &Configuration) -> Result<()> {
-        let lbd = program("lbd")?;
-        self.balancer = Some(Balancer::start(&self.lab, &lbd, configuration.text())?);
+        self.start_with(configuration.text())
+    }
+
+    /// Starts lbd with a configuration as it was typed.
+    pub(super) fn start_with(&mut self, text: &str) -> Result<()> {
+        self.balancer = Some(Balancer::start(&self.lab, &program("lbd")?, text)?);
         Ok(())
     }
 

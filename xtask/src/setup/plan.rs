@@ -114,13 +114,16 @@ fn without_linker(llvm: Option<u32>) -> String {
 }
 
 fn without_apt(machine: &Machine) -> String {
-    let mut lines =
-        vec!["lb needs more than this machine has, and there is no apt-get. Type".into()];
+    let mut lines = vec!["lb needs more than this machine has, and there is no apt-get.".into()];
     if machine.toolchain.is_none() {
         lines.push(NIGHTLY.to_owned());
     }
     if machine.linker.is_none() {
         lines.push(install_linker());
+    }
+    let is_typed = lines.len() > 1;
+    if is_typed {
+        lines[0] += " Type";
     }
     let missing: Vec<_> = TOOLS
         .iter()
@@ -128,8 +131,9 @@ fn without_apt(machine: &Machine) -> String {
         .collect();
     if !missing.is_empty() {
         let names: Vec<_> = missing.iter().map(|tool| tool.name).collect();
+        let install = if is_typed { "and install" } else { "Install" };
         lines.push(format!(
-            "and install {} with your package manager",
+            "{install} {} with your package manager",
             names.join(", ")
         ));
     }
@@ -278,8 +282,8 @@ mod tests {
             typed(&new_debian(), &BOOKWORM),
             [
                 "DEBIAN_FRONTEND=noninteractive apt-get install --yes --quiet \
-                 --no-install-recommends --no-remove iproute2 ethtool bpftool rustc-web \
-                 libstd-rust-web-dev-bpf llvm-22-dev",
+                 --no-install-recommends --no-remove iproute2 ethtool bpftool curl \
+                 rustc-web libstd-rust-web-dev-bpf llvm-22-dev",
                 "LLVM_PREFIX=/usr/lib/llvm-22 cargo install bpf-linker --version 0.13.0 \
                  --no-default-features --locked --force --features llvm-22",
             ]
@@ -384,6 +388,20 @@ mod tests {
         ] {
             assert!(said.contains(part), "{part:?} is not in {said}");
         }
+    }
+
+    #[test]
+    fn another_distribution_without_a_tool_is_told_to_install_it_and_nothing_else() {
+        let machine = Machine {
+            apt: false,
+            missing: vec![TOOLS[1]],
+            ..complete()
+        };
+        assert_eq!(
+            refusal(&machine, &Offers::default()),
+            "lb needs more than this machine has, and there is no apt-get.\n\
+             Install ip with your package manager"
+        );
     }
 
     #[test]

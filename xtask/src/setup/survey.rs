@@ -18,7 +18,7 @@ pub(crate) struct Tool {
 }
 
 /// Everything but the compiler and the linker of the kernel program.
-pub(crate) const TOOLS: [Tool; 4] = [
+pub(crate) const TOOLS: [Tool; 5] = [
     Tool {
         name: "cc",
         packages: &["gcc", "libc6-dev"],
@@ -34,6 +34,10 @@ pub(crate) const TOOLS: [Tool; 4] = [
     Tool {
         name: "bpftool",
         packages: &["bpftool"],
+    },
+    Tool {
+        name: "curl",
+        packages: &["curl"],
     },
 ];
 

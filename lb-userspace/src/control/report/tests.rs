@@ -120,6 +120,7 @@ fn a_backend_that_left_is_listed_last_while_it_has_flows() {
     let views = backends(
         &state,
         &[reported("old", 9, 0, 5), reported("new", 2, 256, 1)],
+        &Carried::default(),
     );
     let listed: Vec<_> = views
         .iter()
@@ -130,4 +131,18 @@ fn a_backend_that_left_is_listed_last_while_it_has_flows() {
     assert_eq!(views[1].endpoints[0].source, None);
     assert_eq!(views[0].endpoints[0].source, Some([10, 64, 1, 1].into()));
     assert_eq!((views[0].percent, views[0].slot_percent), (100.0, 100.0));
+}
+
+#[test]
+fn a_backend_counts_the_endpoints_that_are_gone() {
+    let state = state(&[("new", 1)]);
+    let service = &state.desired.services[0];
+    let reports = [reported("old", 9, 0, 5), reported("new", 2, 256, 1)];
+    let mut carried = Carried::default();
+    carried.add(service, "old", reports[0].counters);
+    carried.add(service, "new", reports[0].counters);
+    let views = backends(&state, &reports, &carried);
+    let opened: Vec<_> = views.iter().map(|it| it.counters.opened).collect();
+    assert_eq!(opened, [6, 10]);
+    assert_eq!(views[0].endpoints.len(), 1);
 }
