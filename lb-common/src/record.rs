@@ -170,6 +170,9 @@ impl Endpoint {
 }
 
 impl TableRef {
+    /// Instead of a table: the service takes no new flows, and goes when its flows have gone.
+    pub const NONE: u64 = u64::MAX;
+
     /// As the record holds it.
     pub const fn word(self) -> u64 {
         (self.page as u64) << 32 | self.mask as u64

@@ -5,11 +5,11 @@ use lb_common::{
     hash,
     parse::{Packet, Signals, UDP},
     phase::{Phase, Side},
-    record::{Endpoint, Service},
+    record::{Endpoint, Service, TableRef},
     verdict::Reason,
 };
 
-use crate::maps::{ENDPOINTS, FlowMap, SERVICES, SecretKeys, node_ports};
+use crate::maps::{ENDPOINTS, FlowMap, SERVICES, SecretKeys, node_ports, table_word};
 use crate::rare::{Given, Rare};
 
 /// Where a client's packet goes.
@@ -61,7 +61,7 @@ where
             }
         }
         _ if packet.protocol != UDP && !packet.signals.has(Signals::SYN) => {
-            return Err(Reason::NoFlow);
+            return Err(without_flow(service));
         }
         _ => A::admit(key, hash, packet.protocol)?,
     };
@@ -73,6 +73,15 @@ where
         endpoint,
         node_port: given.node_port,
     })
+}
+
+/// Why a packet goes nowhere that is of no flow and opens none.
+#[inline(always)]
+fn without_flow(service: &Service) -> Reason {
+    if table_word(service) == TableRef::NONE {
+        return Reason::NotForService;
+    }
+    Reason::NoFlow
 }
 
 /// A client opens again with a tuple whose flow is ending: port reuse.

@@ -215,6 +215,7 @@ mod word {
         const FULL: u64 = Reason::FlowTableFull as u64;
         const EXHAUSTED: u64 = Reason::NodePortsExhausted as u64;
         const EMPTY: u64 = Reason::EmptySlot as u64;
+        const GOING: u64 = Reason::NotForService as u64;
         match word {
             word if word & ADMITTED != 0 => Ok(Given {
                 endpoint: (word >> 16) as u16,
@@ -223,6 +224,7 @@ mod word {
             FULL => Err(Reason::FlowTableFull),
             EXHAUSTED => Err(Reason::NodePortsExhausted),
             EMPTY => Err(Reason::EmptySlot),
+            GOING => Err(Reason::NotForService),
             _ => Err(Reason::Inconsistent),
         }
     }

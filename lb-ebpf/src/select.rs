@@ -11,7 +11,11 @@ use crate::maps::{ENDPOINTS, SLOTS, table_word};
 /// Id and record of the endpoint in the flow's slot.
 #[inline(always)]
 pub fn endpoint(service: &Service, hash: u64) -> Result<(u16, &'static Endpoint), Reason> {
-    let table = TableRef::from_word(table_word(service));
+    let word = table_word(service);
+    if word == TableRef::NONE {
+        return Err(Reason::NotForService);
+    }
+    let table = TableRef::from_word(word);
     let (page, place) = table.locate(hash::slot(hash, table.mask));
     let page = SLOTS.get(page).ok_or(Reason::Inconsistent)?;
     let id = *page.slots.get(place).ok_or(Reason::Inconsistent)?;

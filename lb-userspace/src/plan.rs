@@ -25,7 +25,7 @@ use lb_common::record::{Endpoint, Service, TableRef};
 use lb_common::{address, parse};
 
 use crate::desired::{self, Desired, Protocol};
-pub use image::{Image, Page, Slots};
+pub use image::{Image, Page, Slots, pages_of};
 pub use tables::{Built, Tables};
 
 /// One change of the maps. Each is seen whole by the kernel program, or not at all.
@@ -45,7 +45,9 @@ pub enum Write {
     Table(u16, TableRef),
     /// Changes a service's idle limits, in ticks.
     Idle(u16, [u16; 4]),
-    /// Makes a service invisible.
+    /// Lets a service take no new flows; those it has go on.
+    Close(u16),
+    /// Makes a service invisible, which has no flows.
     RemoveService(u16),
     /// Gives an endpoint id back.
     FreeEndpoint(u16),
@@ -307,16 +309,24 @@ impl Planner {
         })
     }
 
+    /// Closes the services that are not wanted, and removes those that were closed before and have no
+    /// flows left: no endpoint was kept for one.
     fn remove_services(&mut self) {
-        let gone: Vec<u16> = self
+        let with_flows: BTreeSet<u16> = self.image.endpoints.values().map(|e| e.service).collect();
+        let gone = self
             .image
             .services
-            .keys()
-            .copied()
-            .filter(|id| !self.plan.ids.services.contains_key(id))
+            .iter()
+            .filter(|(id, _)| !self.plan.ids.services.contains_key(id));
+        let writes: Vec<Write> = gone
+            .filter_map(|(&id, service)| match service.table {
+                TableRef::NONE if with_flows.contains(&id) => None,
+                TableRef::NONE => Some(Write::RemoveService(id)),
+                _ => Some(Write::Close(id)),
+            })
             .collect();
-        for id in gone {
-            self.write(Write::RemoveService(id));
+        for write in writes {
+            self.write(write);
         }
     }
 }

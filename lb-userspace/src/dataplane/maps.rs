@@ -11,7 +11,7 @@ use super::flows::FlowTables;
 use super::mapped::{Mapped, barrier};
 use super::object::Constants;
 use super::{Interface, XdpMode, counters, interface, layout};
-use crate::plan::{Image, Write};
+use crate::plan::{Image, Write, pages_of};
 
 // Words of a service record, by its layout.
 const IDENTITY: usize = 2;
@@ -83,9 +83,7 @@ impl Maps {
             image.backends.insert(index, name);
         }
         for service in image.services.values() {
-            let TableRef { page, mask } = TableRef::from_word(service.table);
-            let (last, _) = TableRef { page, mask }.locate(mask);
-            for page in page..=last {
+            for page in pages_of(service.table) {
                 let words = (0..lb_common::limits::PAGE_SLOTS as usize / 4)
                     .map(|word| self.slots.load(page as usize, word))
                     .collect::<Vec<u64>>();
@@ -135,6 +133,9 @@ impl Maps {
             }
             Write::Table(id, table) => {
                 self.services.store(usize::from(*id), TABLE, table.word());
+            }
+            Write::Close(id) => {
+                self.services.store(usize::from(*id), TABLE, TableRef::NONE);
             }
             Write::Idle(id, idle) => {
                 self.services

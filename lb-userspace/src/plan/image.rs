@@ -55,6 +55,12 @@ impl Image {
                     self.retire(before);
                 }
             }
+            Write::Close(id) => {
+                if let Some(service) = self.services.get_mut(id) {
+                    let before = std::mem::replace(&mut service.table, TableRef::NONE);
+                    self.retire(before);
+                }
+            }
             Write::Idle(id, idle) => {
                 if let Some(service) = self.services.get_mut(id) {
                     service.idle = *idle;
@@ -95,11 +101,15 @@ impl Image {
             .find(|id| !self.services.contains_key(id))
     }
 
-    /// The table in force of a service.
+    /// The table in force of a service; nothing if it takes no new flows.
     pub fn table(&self, service: u16) -> Option<Slots> {
-        let table = TableRef::from_word(self.services.get(&service)?.table);
+        let word = self.services.get(&service)?.table;
+        if word == TableRef::NONE {
+            return None;
+        }
+        let table = TableRef::from_word(word);
         let mut slots = Vec::with_capacity(table.mask as usize + 1);
-        for page in pages_of(table.word()) {
+        for page in pages_of(word) {
             slots.extend_from_slice(self.pages.get(&page)?);
         }
         slots.truncate(table.mask as usize + 1);
@@ -139,7 +149,11 @@ impl Image {
     }
 }
 
-fn pages_of(table: u64) -> std::ops::Range<u32> {
+/// The pages a table lies on; `table` as in the record.
+pub fn pages_of(table: u64) -> std::ops::Range<u32> {
+    if table == TableRef::NONE {
+        return 0..0;
+    }
     let table = TableRef::from_word(table);
     table.page..table.page + (table.mask + 1).div_ceil(PAGE_SLOTS)
 }

@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use lb_common::limits::{PAGE_SLOTS, PAGES};
+use lb_common::limits::PAGES;
 use lb_common::record::TableRef;
 use proptest::prelude::*;
 
-use super::{Image, Plan, Tables, Write};
+use super::{Image, Plan, Tables, Write, pages_of};
 use crate::desired::{Backend, Desired, Endpoint, Idle, Protocol, Service};
 use crate::weights::from_relative;
 
@@ -47,12 +47,12 @@ fn desired(services: Vec<Service>) -> Desired {
 
 /// Carries a plan out, and checks the image after each write.
 fn carry_out(image: &mut Image, plan: &Plan) {
-    let before = tables(image);
+    let before = in_force(image);
     for write in &plan.writes {
         check_write(image, write);
         image.write(write);
         check_servable(image);
-        for (id, slots) in tables(image) {
+        for (id, slots) in in_force(image) {
             let is_old = before.get(&id) == Some(&slots);
             let is_new = plan
                 .ids
@@ -67,11 +67,11 @@ fn carry_out(image: &mut Image, plan: &Plan) {
     }
 }
 
-fn tables(image: &Image) -> BTreeMap<u16, Vec<u16>> {
+fn in_force(image: &Image) -> BTreeMap<u16, Vec<u16>> {
     image
         .services
         .keys()
-        .map(|&id| (id, image.table(id).unwrap()))
+        .filter_map(|&id| Some((id, image.table(id)?)))
         .collect()
 }
 
@@ -80,12 +80,8 @@ fn check_write(image: &Image, write: &Write) {
     match write {
         Write::Page(page, _) => {
             for service in image.services.values() {
-                let table = TableRef::from_word(service.table);
-                let last = table.page + table.mask / PAGE_SLOTS;
-                assert!(
-                    !(table.page..=last).contains(page),
-                    "page {page} is in force"
-                );
+                let in_force = pages_of(service.table);
+                assert!(!in_force.contains(page), "page {page} is in force");
             }
         }
         Write::Endpoint(id, _) => assert!(!image.endpoints.contains_key(id)),
@@ -94,10 +90,12 @@ fn check_write(image: &Image, write: &Write) {
     }
 }
 
-/// Every packet of every visible service finds an endpoint of that service.
+/// Every packet of every service that takes new flows finds an endpoint of that service.
 fn check_servable(image: &Image) {
     for (&id, service) in &image.services {
-        let slots = image.table(id).unwrap();
+        let Some(slots) = image.table(id) else {
+            continue;
+        };
         assert_eq!(
             slots.len(),
             TableRef::from_word(service.table).mask as usize + 1
@@ -144,12 +142,19 @@ proptest! {
                 BTreeSet::new()
             };
             let kept: Vec<_> = image.endpoints.iter().map(|(&id, &r)| (id, r)).collect();
+            let services: BTreeMap<u16, _> = image
+                .services
+                .iter()
+                .map(|(&id, s)| (id, (s.address, s.identity)))
+                .collect();
             let plan = Plan::between(&image, desired, &on_flows, &mut tables).unwrap();
             carry_out(&mut image, &plan);
-            prop_assert_eq!(image.services.len(), desired.services.len());
+            prop_assert_eq!(in_force(&image).len(), desired.services.len());
             if flows_stay {
                 for (id, record) in kept {
                     prop_assert_eq!(image.endpoints.get(&id), Some(&record), "flows are on it");
+                    let service = image.services.get(&record.service).map(|s| (s.address, s.identity));
+                    prop_assert_eq!(service, Some(services[&record.service]), "its service stays");
                 }
             }
         }
@@ -198,6 +203,42 @@ fn an_endpoint_that_left_is_freed_once_its_flows_are_gone() {
     let desired = desired(vec![service(1, 256, &[(1, 1)])]);
     let plan = Plan::between(&image, &desired, &BTreeSet::new(), &mut tables).unwrap();
     assert_eq!(plan.writes, [Write::FreeEndpoint(2)]);
+}
+
+#[test]
+fn a_service_that_left_goes_after_its_flows_and_may_come_back() {
+    let mut image = Image::default();
+    let mut tables = Tables::default();
+    let none = BTreeSet::new();
+    let with = desired(vec![service(1, 256, &[(1, 1)])]);
+    let without = desired(vec![]);
+    let mut follow = |image: &mut Image, desired: &Desired, on_flows: &BTreeSet<u16>| {
+        let plan = Plan::between(image, desired, on_flows, &mut tables).unwrap();
+        carry_out(image, &plan);
+        plan.writes
+    };
+    follow(&mut image, &with, &none);
+    let (&id, record) = image.services.iter().next().unwrap();
+    let record = *record;
+    let flows = BTreeSet::from([1]);
+    assert_eq!(follow(&mut image, &without, &flows), [Write::Close(id)]);
+    assert_eq!(follow(&mut image, &without, &flows), []);
+    let writes = follow(&mut image, &with, &flows);
+    assert!(
+        matches!(writes[..], [Write::Page(..), Write::Table(..)]),
+        "back in its place, with its endpoint: {writes:?}"
+    );
+    assert_eq!(image.services[&id].basis, record.basis);
+    follow(&mut image, &without, &flows);
+    assert_eq!(
+        follow(&mut image, &without, &none),
+        [
+            Write::FreeEndpoint(1),
+            Write::FreeBackend(0),
+            Write::RemoveService(id)
+        ]
+    );
+    assert_eq!(image.services.len(), 0);
 }
 
 #[test]

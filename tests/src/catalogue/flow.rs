@@ -107,6 +107,29 @@ pub const CASES: &[Case] = &[
         }
     }),
     (
+        "a service that has left the configuration keeps its flows and takes no new ones",
+        |stage| {
+            for world in stage.families() {
+                stage.follow(&[split(world, Tcp, 1, 0)]);
+                let node_port = forwards(stage, world, SYN, old(world));
+                stage.follow(&[]);
+                for _ in 0..2 {
+                    forwards(stage, world, ACK, old(world));
+                    returns(stage, world, ACK, old(world), node_port);
+                    // Another service does not get its place meanwhile.
+                    stage.follow(&[world.web(Udp, &[("new", 1, &[new(world)])])]);
+                }
+                for flags in [SYN, ACK] {
+                    let packet = between(world.other_client, world.vip).tcp(flags, 9, WEB);
+                    stage.passes(&packet, NotForService);
+                }
+                stage.follow(&[split(world, Tcp, 0, 1)]);
+                forwards(stage, world, ACK, old(world));
+                from_port(stage, world, 7, SYN, new(world));
+            }
+        },
+    ),
+    (
         "a flow stays on an endpoint that has left the configuration",
         |stage| {
             for world in stage.families() {
