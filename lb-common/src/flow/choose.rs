@@ -20,34 +20,29 @@ pub struct NodePorts {
 }
 
 impl NodePorts {
-    /// The ports tried for a hash, as a first place and a stride. A stride of the hash's own: taken
-    /// ports do not make longer and longer runs.
+    /// The port tried at a step. Each is drawn anew: steps of one length would come back to where they
+    /// were after few, whenever it has a large divisor in common with the count.
     #[inline(always)]
-    const fn course(self, hash: u64) -> (u32, u32) {
-        let count = self.count as u32;
-        let start = ((hash >> 16) as u16 as u32 * count) >> 16;
-        if count <= PORT_PROBES {
-            return (start, 1);
-        }
-        (
-            start,
-            1 + (((hash >> 40) as u16 as u32 * (count - 1)) >> 16),
-        )
-    }
-
-    /// The port tried at a step.
-    #[inline(always)]
-    const fn port(self, (start, stride): (u32, u32), step: u32) -> u16 {
-        self.first
-            .wrapping_add(((start + step * stride) % self.count as u32) as u16)
+    pub(super) const fn port(self, hash: u64, step: u32) -> u16 {
+        let count = self.count as u64;
+        let place = if self.count as u32 <= PORT_PROBES {
+            ((hash >> 16) as u16 as u64 + step as u64) % count
+        } else {
+            let drawn = hash::mix(hash.wrapping_add(SPLIT.wrapping_mul(step as u64)));
+            ((drawn >> 32) * count) >> 32
+        };
+        self.first.wrapping_add(place as u16)
     }
 }
+
+/// The step of splitmix64 (Steele, Lea, Flood 2014).
+const SPLIT: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// Ports tried before a flow whose handshake is not finished gives way.
 const PATIENCE: u32 = 4;
 
 /// A node port for a new flow: free towards the endpoint, and with room for the flow's endpoint entry;
-/// if none is free, one whose flow is closed and only waits for retransmissions. `hash` is
+/// if none is free, one whose flow is closed and only waits for retransmissions. `flow` is
 /// [`crate::hash::flow`], `endpoint_basis` [`crate::record::Endpoint::basis`].
 ///
 /// # Errors
@@ -57,18 +52,17 @@ const PATIENCE: u32 = 4;
 pub fn choose<A: Client>(
     flows: &impl Steps<A>,
     keys: &impl Keys,
-    hash: u64,
+    flow: u64,
     endpoint_basis: u64,
     ports: NodePorts,
     now: u32,
 ) -> Result<u16, Reason> {
-    let course = ports.course(hash);
     let mut refusal = Reason::NodePortsExhausted;
     for step in 0..PORT_PROBES {
         if step >= ports.count as u32 {
             break;
         }
-        let node_port = ports.port(course, step);
+        let node_port = ports.port(flow, step);
         let hash = hash::reply(keys, endpoint_basis, node_port);
         match flows.probe(hash, node_port, now) {
             Probe::TAKEN => {}
@@ -88,7 +82,7 @@ pub fn choose<A: Client>(
         if step >= ports.count as u32 {
             break;
         }
-        let node_port = ports.port(course, step);
+        let node_port = ports.port(flow, step);
         let hash = hash::reply(keys, endpoint_basis, node_port);
         let probe = flows.probe(hash, node_port, now);
         if probe != Probe::TAKEN && probe.is_last_resort() {

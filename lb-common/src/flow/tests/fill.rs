@@ -211,3 +211,25 @@ fn no_two_flows_to_an_endpoint_share_a_node_port() {
     }
     assert!(seen.len() > 1000);
 }
+
+#[test]
+fn whatever_the_number_of_ports_a_flow_tries_many_of_them() {
+    // Each has divisors; the first is the default.
+    for count in [19_760, 1000, 1024, 840, 100] {
+        let ports = NodePorts {
+            first: 20_000,
+            count,
+        };
+        for flow in 0..20_000_u64 {
+            let tried: std::collections::HashSet<u16> = (0..crate::limits::PORT_PROBES)
+                .map(|step| ports.port(crate::hash::mix(flow), step))
+                .collect();
+            assert!(
+                tried
+                    .iter()
+                    .all(|port| (20_000..20_000 + count).contains(port))
+            );
+            assert!(tried.len() >= 8, "flow {flow} of {count} ports: {tried:?}");
+        }
+    }
+}
