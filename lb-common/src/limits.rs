@@ -18,7 +18,7 @@ pub const MIN_SLOTS: u32 = 256;
 /// Entries in a bucket of the flow table: 4 × 16 B is one cache line, so an IPv4 lookup is one miss.
 pub const WAYS: usize = 4;
 /// Node ports tried for a new flow. With half of the ports taken at random all fail once in 2^16 flows,
-/// with nine tenths once in five: calculated, not measured.
+/// with nine tenths once in five.
 pub const PORT_PROBES: u32 = 16;
 /// Nanoseconds in a tick, 2^30: a shift instead of a division in the kernel.
 pub const TICK_SHIFT: u32 = 30;

@@ -1,8 +1,11 @@
 //! What gives way when there is no room, and what never does.
 
+use std::collections::HashSet;
+
 use super::table::{Given, Opener, PORTS, Table};
 use crate::address::{V4, V6};
 use crate::flow::NodePorts;
+use crate::hash;
 use crate::limits::{PORT_PROBES, WAYS};
 use crate::parse::Signals;
 use crate::phase::Phase;
@@ -193,7 +196,7 @@ fn no_two_flows_to_an_endpoint_share_a_node_port() {
             count: 300,
         },
     );
-    let mut seen = std::collections::HashSet::new();
+    let mut seen = HashSet::new();
     for number in 0..2000 {
         let endpoint = 1 + number % 8;
         if let Ok(node_port) = table.establish(Opener::number(number), endpoint, NOW) {
@@ -221,8 +224,8 @@ fn whatever_the_number_of_ports_a_flow_tries_many_of_them() {
             count,
         };
         for flow in 0..20_000_u64 {
-            let tried: std::collections::HashSet<u16> = (0..crate::limits::PORT_PROBES)
-                .map(|step| ports.port(crate::hash::mix(flow), step))
+            let tried: HashSet<u16> = (0..PORT_PROBES)
+                .map(|step| ports.port(hash::mix(flow), step))
                 .collect();
             assert!(
                 tried
@@ -232,4 +235,31 @@ fn whatever_the_number_of_ports_a_flow_tries_many_of_them() {
             assert!(tried.len() >= 8, "flow {flow} of {count} ports: {tried:?}");
         }
     }
+}
+
+#[test]
+fn one_flow_in_five_is_refused_when_nine_tenths_of_the_ports_are_open_flows_and_hardly_any_at_half()
+{
+    let ports = NodePorts {
+        first: 2000,
+        count: 60_000,
+    };
+    let table = Table::<V4>::new(1 << 16, ports);
+    let mut numbers = 0..;
+    let mut refused_of_next = |until: usize, tries: usize| {
+        let (mut open, mut refused) = (table.used() / 2, 0);
+        while open < until {
+            let number = numbers.next().unwrap();
+            open += usize::from(table.establish(Opener::number(number), 1, NOW).is_ok());
+        }
+        for _ in 0..tries {
+            let opened = table.establish(Opener::number(numbers.next().unwrap()), 1, NOW);
+            refused += usize::from(opened == Err(Reason::NodePortsExhausted));
+        }
+        refused
+    };
+    assert_eq!(refused_of_next(30_000, 1000), 0);
+    let refused = refused_of_next(54_000, 1000);
+    // 0.9^16 is 0.185, and a little more for those that are opened meanwhile.
+    assert!((150..250).contains(&refused), "{refused} of 1000");
 }
