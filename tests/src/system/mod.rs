@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`shares`] | new flows follow the weights |
 //! | [`sticky`] | flows stay where they are, also ten thousand of them |
+//! | [`flood`] | spoofed packets in masses harm nobody |
 //! | [`life`] | `lbd` killed, stopped, started twice, told to read its file again, detached |
 //! | [`paths`] | neighbours from cold, large transfers, generic mode, what is not ours |
 //! | [`counters`] | what was counted stays counted |
@@ -15,6 +16,7 @@
 mod commands;
 mod counters;
 mod demonstration;
+mod flood;
 mod life;
 mod paths;
 mod readme;
@@ -32,6 +34,7 @@ pub fn trials() -> Vec<Trial> {
     [
         shares::trials(),
         sticky::trials(),
+        flood::trials(),
         life::trials(),
         paths::trials(),
         counters::trials(),

@@ -159,6 +159,25 @@ fn a_closed_flows_node_port_is_given_again_when_no_other_is_free() {
 }
 
 #[test]
+fn an_opening_flows_node_port_is_given_again_when_no_other_is_free_and_no_flow_closed() {
+    let ports = NodePorts {
+        first: 10_240,
+        count: 3,
+    };
+    let table = Table::<V4>::new(256, ports);
+    let open = table.establish(Opener::number(0), 1, NOW).unwrap();
+    let opening = table.open(Opener::number(1), 1, NOW).unwrap();
+    let closed = table.establish(Opener::number(2), 1, NOW).unwrap();
+    table.after_client(Opener::number(2), Signals::RST, NOW);
+    assert_eq!(table.open(Opener::number(3), 1, NOW), Ok(closed));
+    let taken = table.open(Opener::number(4), 1, NOW).unwrap();
+    assert!([opening, closed].contains(&taken), "one of those opening");
+    assert_ne!(taken, open);
+    assert!(table.is_whole(Opener::number(0), NOW));
+    assert_eq!(table.used(), 2 * 3, "both entries of who gave way are gone");
+}
+
+#[test]
 fn a_closed_flow_keeps_its_node_port_while_another_is_free() {
     let ports = NodePorts {
         first: 10_240,
