@@ -24,8 +24,22 @@ pub struct Service {
     pub table: u64,
     /// Idle limits in ticks: TCP opening, open, closing; UDP.
     pub idle: [u16; 4],
+    /// How packets reach the endpoints: 0 nat, 1 dsr, 2 ipip, 3 gue.
+    pub mode: u8,
+    /// Bits: [`Service::ECHO`], [`Service::EXACT`], [`Service::RULES`], [`Service::RANGE`],
+    /// [`Service::CLAMP`].
+    pub flags: u8,
+    /// Affinity: leading bits of the client's address that select the slot; 0: the whole flow, its
+    /// port too.
+    pub client_bits: u8,
     /// Zero.
-    pub reserved: [u64; 2],
+    pub zero: u8,
+    /// Destination port of the tunnel (gue), host order.
+    pub tunnel_port: u16,
+    /// Largest TCP segment a client is told, in bytes (`CLAMP`).
+    pub mss: u16,
+    /// Zero.
+    pub reserved: u64,
 }
 
 /// One endpoint of one backend of one service. Map `ENDPOINTS`: array, index = endpoint id; id 0 is
@@ -121,6 +135,16 @@ pub struct TableRef {
 impl Service {
     /// Identity of a place whose service was removed.
     pub const REMOVED: u64 = 1;
+    /// Flag: echo requests to the address are answered.
+    pub const ECHO: u8 = 1;
+    /// Flag: the table is a dealing order, and new flows take turns.
+    pub const EXACT: u8 = 2;
+    /// Flag: some clients have a table of their own.
+    pub const RULES: u8 = 4;
+    /// Flag: the service has more than one port.
+    pub const RANGE: u8 = 8;
+    /// Flag: the largest segment of a SYN is bounded by `mss`.
+    pub const CLAMP: u8 = 16;
     /// A place never used.
     pub const EMPTY: Self = Self {
         address: [0; 2],
@@ -128,7 +152,13 @@ impl Service {
         basis: 0,
         table: 0,
         idle: [0; 4],
-        reserved: [0; 2],
+        mode: 0,
+        flags: 0,
+        client_bits: 0,
+        zero: 0,
+        tunnel_port: 0,
+        mss: 0,
+        reserved: 0,
     };
 
     /// Port (host order), protocol and family as one word, never 0 or 1.
