@@ -1,6 +1,7 @@
 //! The values of the maps. Plain integers, padding spelled out; the daemon writes them and the kernel
 //! program reads them, unless said otherwise.
 
+use crate::flow::Word;
 use crate::limits::PAGE_SLOTS;
 
 /// Version of everything in this file, of the flow entries and of the hashes. A daemon adopts maps of
@@ -24,19 +25,17 @@ pub struct Service {
     pub table: u64,
     /// Idle limits in ticks: TCP opening, open, closing; UDP.
     pub idle: [u16; 4],
-    /// How packets reach the endpoints: 0 nat, 1 dsr, 2 ipip, 3 gue.
+    /// How packets of new flows reach the endpoints, one of [`mode`].
     pub mode: u8,
-    /// Bits: [`Service::ECHO`], [`Service::EXACT`], [`Service::RULES`], [`Service::RANGE`],
-    /// [`Service::CLAMP`].
+    /// Bits of [`flag`].
     pub flags: u8,
-    /// Affinity: leading bits of the client's address that select the slot; 0: the whole flow, its
-    /// port too.
+    /// Leading bits of the client's address that select the slot; 0: the whole flow does, its port too.
     pub client_bits: u8,
     /// Zero.
     pub zero: u8,
-    /// Destination port of the tunnel (gue), host order.
+    /// UDP port of the endpoints' end of a `gue` tunnel, host order.
     pub tunnel_port: u16,
-    /// Largest TCP segment a client is told, in bytes (`CLAMP`).
+    /// Largest TCP segment that may be announced, in bytes; with [`flag::CLAMP`].
     pub mss: u16,
     /// Zero.
     pub reserved: u64,
@@ -85,6 +84,16 @@ pub struct SlotPage {
     pub slots: [u16; PAGE_SLOTS as usize],
 }
 
+/// Turns taken of one dealing order. Map `DEALT`: array, index = service id. Written
+/// by the kernel program, whose processors all add to it: a cache line of its own, so that only flows
+/// of one service wait for each other.
+#[repr(C, align(64))]
+pub struct Dealt {
+    /// New flows so far.
+    pub flows: Word,
+    reserved: [u64; 7],
+}
+
 /// What was counted of an endpoint. Map `COUNTERS`: per-CPU array, index = endpoint id. Written by the
 /// kernel program.
 #[repr(C)]
@@ -110,6 +119,32 @@ pub struct EndpointCounters {
     pub refused: u64,
 }
 
+/// How packets reach an endpoint.
+pub mod mode {
+    /// Translated: from the node's address and a port of the flow's own.
+    pub const NAT: u8 = 0;
+    /// As they are, to the endpoint's link-layer address.
+    pub const DSR: u8 = 1;
+    /// In another IP header (RFC 2003, 2473, 4213).
+    pub const IPIP: u8 = 2;
+    /// In another IP header and a UDP header (draft-ietf-intarea-gue-09, variant 1).
+    pub const GUE: u8 = 3;
+}
+
+/// What a service asks for: bits of [`Service::flags`].
+pub mod flag {
+    /// ICMP echo to the virtual address is answered.
+    pub const ECHO: u8 = 1;
+    /// New flows are dealt out one by one instead of by their hash.
+    pub const EXACT: u8 = 2;
+    /// Networks of clients have tables of their own.
+    pub const RULES: u8 = 4;
+    /// Any of several ports.
+    pub const RANGE: u8 = 8;
+    /// [`Service::mss`](super::Service::mss) is in force.
+    pub const CLAMP: u8 = 16;
+}
+
 /// What XDP can do on an interface: bits of the values of map `EGRESS`, written by the daemon.
 pub mod egress {
     /// XDP_TX arrives: the driver sends, or for a veth the other end receives XDP frames.
@@ -128,23 +163,13 @@ pub const HAND_OVER_MAC: [u8; 6] = *b"\x02lb\x00>>";
 pub struct TableRef {
     /// First page.
     pub page: u32,
-    /// Slots − 1; slots are a power of two.
+    /// Slots − 1. Slots are a power of two, but for a dealing order.
     pub mask: u32,
 }
 
 impl Service {
     /// Identity of a place whose service was removed.
     pub const REMOVED: u64 = 1;
-    /// Flag: echo requests to the address are answered.
-    pub const ECHO: u8 = 1;
-    /// Flag: the table is a dealing order, and new flows take turns.
-    pub const EXACT: u8 = 2;
-    /// Flag: some clients have a table of their own.
-    pub const RULES: u8 = 4;
-    /// Flag: the service has more than one port.
-    pub const RANGE: u8 = 8;
-    /// Flag: the largest segment of a SYN is bounded by `mss`.
-    pub const CLAMP: u8 = 16;
     /// A place never used.
     pub const EMPTY: Self = Self {
         address: [0; 2],
@@ -217,6 +242,12 @@ impl TableRef {
         }
     }
 
+    /// The slot of a flow that takes turns. `flow` counts the flows before it.
+    #[inline(always)]
+    pub const fn turn(self, flow: u64) -> u32 {
+        (flow % (self.mask as u64 + 1)) as u32
+    }
+
     /// Page and place in it of a slot.
     #[inline(always)]
     pub const fn locate(self, slot: u32) -> (u32, usize) {
@@ -230,6 +261,7 @@ const _: () = {
     assert!(size_of::<BackendName>() == 64);
     assert!(size_of::<SlotPage>() == 2048);
     assert!(size_of::<EndpointCounters>() == 72);
+    assert!(size_of::<Dealt>() == 64);
 };
 
 #[cfg(feature = "user")]

@@ -5,6 +5,7 @@
 //! | `SERVICES` | service id → [`Service`] | daemon | `lb` |
 //! | `ENDPOINTS` | endpoint id → [`Endpoint`] | daemon | `lb` |
 //! | `SLOTS` | page → 1024 slots | daemon | `lb` |
+//! | `DEALT` | service id → turns taken, where flows take turns | `lb` | `lb` |
 //! | `FLOWS4`, `FLOWS6` | bucket → 4 flow entries | `lb`; the daemon clears dead ones | both |
 //! | `NEXT_HOPS` | CPU → [`NextHops`] | `lb` | `lb` |
 //! | `EGRESS` | interface index → what XDP can do there | daemon | `lb` |
@@ -28,7 +29,7 @@ use lb_common::{
     hash::{KEYS, Keys},
     limits::{ENDPOINTS as MAX_ENDPOINTS, PAGES, SERVICES as MAX_SERVICES, TICK_SHIFT},
     next_hop::NextHops,
-    record::{BackendName, Endpoint, EndpointCounters, Service, SlotPage},
+    record::{BackendName, Dealt, Endpoint, EndpointCounters, Service, SlotPage},
     verdict::REASONS as MAX_REASONS,
 };
 
@@ -45,6 +46,9 @@ pub static ENDPOINTS: Array<Endpoint> = Array::with_max_entries(MAX_ENDPOINTS, M
 /// Page → slots.
 #[map]
 pub static SLOTS: Array<SlotPage> = Array::with_max_entries(PAGES, MAPPED);
+/// Service id → turns taken of its dealing order.
+#[map]
+pub static DEALT: Array<Dealt> = Array::with_max_entries(MAX_SERVICES, MAPPED);
 /// Bucket → IPv4 flow entries. The loader sets the size.
 #[map]
 pub static FLOWS4: Array<Bucket<<V4 as Client>::Key>> = Array::with_max_entries(1, MAPPED);

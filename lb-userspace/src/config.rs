@@ -11,6 +11,8 @@
 //! address = "10.99.0.1:9000"       # IPv6 as "[fd99::1]:9000"
 //! protocol = "tcp"                 # or "udp"
 //! slots = 65536                    # optional: a power of two, 256 to 65536
+//! scheduling = "hash"              # optional; "exact": new flows take turns, each node by itself
+//! affinity = "flow"                # optional; "client-ip", "client-net/24", "client-net/24,64" (v4, v6)
 //! idle = { opening = "30s", open = "1h", closing = "60s", udp = "30s" }   # optional, each one too
 //!
 //! [[service.backend]]
@@ -32,6 +34,7 @@ mod address;
 mod check;
 mod error;
 mod seed;
+mod selection;
 mod service;
 mod shape;
 

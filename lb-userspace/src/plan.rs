@@ -45,6 +45,8 @@ pub enum Write {
     Table(u16, TableRef),
     /// Changes a service's idle limits, in ticks.
     Idle(u16, [u16; 4]),
+    /// Changes how a service selects endpoints: [`Service::flags`] and [`Service::client_bits`].
+    Selection(u16, u8, u8),
     /// Lets a service take no new flows; those it has go on.
     Close(u16),
     /// Makes a service invisible, which has no flows.
@@ -203,6 +205,8 @@ impl Planner {
         let before = found.and_then(|id| self.image.table(id));
         let built = tables.build(seed, service, &ids, before.as_ref(), &self.image)?;
         let idle = ticks(&service.idle);
+        let selection = &service.selection;
+        let (flags, client_bits) = (selection.flags(), selection.affinity.client_bits());
         let mut visible = Vec::new();
         let table = match before {
             Some(slots) if slots == built.slots => None,
@@ -216,6 +220,8 @@ impl Planner {
                     basis: identity.basis(&self.keys),
                     table: table.context("a new service without a table")?.word(),
                     idle,
+                    flags,
+                    client_bits,
                     ..Service::EMPTY
                 };
                 // The place is taken in the image, so that the next service finds another; the kernel
@@ -228,6 +234,10 @@ impl Planner {
                     visible.push(Write::Idle(id, idle));
                 }
                 visible.extend(table.map(|table| Write::Table(id, table)));
+                let record = &self.image.services[&id];
+                if (record.flags, record.client_bits) != (flags, client_bits) {
+                    visible.push(Write::Selection(id, flags, client_bits));
+                }
             }
         }
         self.plan.built.push(built);

@@ -19,7 +19,7 @@ use anyhow::{Context as _, Result, ensure};
 use lb_common::address::{V4, V6};
 use lb_common::hash;
 use lb_common::verdict::{Reason, Verdict};
-use lb_userspace::desired::{self, Protocol};
+use lb_userspace::desired::{self, Protocol, Scheduling, Selection};
 use lb_userspace::table::{self, SlotCount, Table};
 
 use crate::packet::{Mac, TCP, UDP};
@@ -121,6 +121,7 @@ struct Flow {
 
 struct Service {
     slots: Vec<desired::Endpoint>,
+    selection: Selection,
     basis: u64,
     idle: Idle,
 }
@@ -131,6 +132,8 @@ pub struct Model {
     seed: u64,
     ports: RangeInclusive<u16>,
     services: HashMap<(SocketAddr, u8), Service>,
+    /// Flows each service has dealt out.
+    dealt: HashMap<(SocketAddr, u8), usize>,
     flows: HashMap<Tuple, Flow>,
     backs: HashMap<Back, Tuple>,
     route: Box<dyn Fn(IpAddr) -> Route + Send>,
@@ -148,6 +151,7 @@ impl Model {
             seed,
             ports,
             services: HashMap::new(),
+            dealt: HashMap::new(),
             flows: HashMap::new(),
             backs: HashMap::new(),
             route: Box::new(route),
@@ -175,8 +179,14 @@ impl Model {
             };
             let slots = self.slots(service)?;
             let idle = Idle::of(&service.idle);
-            self.services
-                .insert((service.address, protocol), Service { slots, basis, idle });
+            let selection = service.selection.clone();
+            let known = Service {
+                slots,
+                selection,
+                basis,
+                idle,
+            };
+            self.services.insert((service.address, protocol), known);
         }
         Ok(())
     }
@@ -207,7 +217,10 @@ impl Model {
         };
         let name = format!("{}/{protocol}", service.address);
         let slots = SlotCount::try_from(service.slots)?;
-        let table = Table::build(self.seed, name.as_bytes(), slots, &backends)?;
+        let table = match service.selection.scheduling {
+            Scheduling::Hash => Table::build(self.seed, name.as_bytes(), slots, &backends)?,
+            Scheduling::Exact => Table::deal(slots, &backends)?,
+        };
         Ok(table
             .slots()
             .iter()
@@ -271,6 +284,10 @@ impl Model {
                 }
             }
             Effect::Admit(tuple, flow) => {
+                *self
+                    .dealt
+                    .entry((tuple.service, tuple.protocol))
+                    .or_default() += 1;
                 let flow = Flow {
                     node_port: given,
                     ..flow

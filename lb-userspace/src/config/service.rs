@@ -6,6 +6,7 @@ use std::time::Duration;
 use toml::Spanned;
 
 use super::error::Mistake;
+use super::selection::selection;
 use super::shape::{BackendEntry, IdleEntry, ServiceEntry, Span};
 use super::{SourceLookup, address};
 use crate::desired::{Backend, Endpoint, Idle, Service};
@@ -38,11 +39,13 @@ fn one(entry: &Spanned<ServiceEntry>, source: SourceLookup<'_>) -> Result<Servic
     let idle = idle(&shape.idle)?;
     let backends = backends(entry, &name, address, source)?;
     let slots = slots(shape.slots.as_ref())?;
+    let selection = selection(shape, address.ip())?;
     Ok(Service {
         name,
         address,
         protocol: shape.protocol,
         slots,
+        selection,
         idle,
         backends,
     })

@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer};
 use toml::Spanned;
 
 use crate::dataplane::XdpMode;
-use crate::desired::Protocol;
+use crate::desired::{Protocol, Scheduling};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
@@ -35,6 +35,8 @@ pub(super) struct ServiceEntry {
     pub(super) address: Spanned<String>,
     pub(super) protocol: Protocol,
     pub(super) slots: Option<Spanned<u64>>,
+    pub(super) scheduling: Option<Scheduling>,
+    pub(super) affinity: Option<Spanned<String>>,
     #[serde(default)]
     pub(super) idle: IdleEntry,
     #[serde(default, rename = "backend")]

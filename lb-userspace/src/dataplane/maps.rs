@@ -17,12 +17,15 @@ use crate::plan::{Image, Write, pages_of};
 const IDENTITY: usize = 2;
 const TABLE: usize = 4;
 const IDLE: usize = 5;
+/// `mode`, `flags`, `client_bits` and what follows, in one word.
+const KIND: usize = 6;
 
 /// The maps that are memory to the daemon.
 pub struct Maps {
     services: Mapped,
     endpoints: Mapped,
     slots: Mapped,
+    dealt: Mapped,
     backends: Mapped,
     flows4: Mapped,
     flows6: Mapped,
@@ -39,6 +42,7 @@ impl Maps {
             services: map("SERVICES")?,
             endpoints: map("ENDPOINTS")?,
             slots: map("SLOTS")?,
+            dealt: map("DEALT")?,
             backends: map("BACKENDS")?,
             flows4: map("FLOWS4")?,
             flows6: map("FLOWS6")?,
@@ -123,6 +127,7 @@ impl Maps {
                 }
             }
             Write::AddService(id, record) => {
+                self.dealt.store(usize::from(*id), 0, 0);
                 let hidden = Service {
                     identity: Service::REMOVED,
                     ..*record
@@ -140,6 +145,16 @@ impl Maps {
             Write::Idle(id, idle) => {
                 self.services
                     .store(usize::from(*id), IDLE, bytemuck::cast(*idle));
+            }
+            Write::Selection(id, flags, client_bits) => {
+                let before: Service = self.services.read(usize::from(*id));
+                let after = Service {
+                    flags: *flags,
+                    client_bits: *client_bits,
+                    ..before
+                };
+                let words: [u64; 8] = bytemuck::cast(after);
+                self.services.store(usize::from(*id), KIND, words[KIND]);
             }
             Write::RemoveService(id) => {
                 self.services

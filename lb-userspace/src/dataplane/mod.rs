@@ -316,7 +316,7 @@ fn applied(desired: &Desired, plan: &Plan) -> Vec<AppliedService> {
         .zip(&plan.built)
         .map(|(service, built)| AppliedService {
             service: service.name.clone(),
-            slots: service.slots,
+            slots: built.slots.len() as u32,
             backend_slots: built.backend_slots.clone(),
             moved: built.moved,
             digest: built.digest,

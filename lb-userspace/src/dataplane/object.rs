@@ -21,6 +21,7 @@ pub const MAPS: &[&str] = &[
     "SERVICES",
     "ENDPOINTS",
     "SLOTS",
+    "DEALT",
     "FLOWS4",
     "FLOWS6",
     "EGRESS",

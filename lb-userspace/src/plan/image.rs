@@ -66,6 +66,11 @@ impl Image {
                     service.idle = *idle;
                 }
             }
+            Write::Selection(id, flags, client_bits) => {
+                if let Some(service) = self.services.get_mut(id) {
+                    (service.flags, service.client_bits) = (*flags, *client_bits);
+                }
+            }
             Write::RemoveService(id) => {
                 if let Some(service) = self.services.remove(id) {
                     self.retire(service.table);

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use anyhow::{Context as _, Result};
 
 use super::{Image, Slots};
-use crate::desired::{Protocol, Service};
-use crate::table::{self, SlotCount, TableBuilder};
+use crate::desired::{Protocol, Scheduling, Service};
+use crate::table::{self, SlotCount, Table, TableBuilder};
 
 /// The builders of all services. They keep what does not depend on weights.
 #[derive(Debug, Default)]
@@ -21,7 +21,7 @@ pub struct Built {
     pub slots: Slots,
     /// Slots of each backend, in the service's order.
     pub backend_slots: Vec<u32>,
-    /// Slots whose backend changed.
+    /// Slots whose backend changed; 0 where flows take turns.
     pub moved: u32,
     /// [`table::Table::digest`].
     pub digest: u64,
@@ -57,13 +57,18 @@ impl Tables {
                     .collect(),
             })
             .collect();
-        let table = self.builder(seed, service, slots).build(&backends)?;
+        let table = match service.selection.scheduling {
+            Scheduling::Hash => self.builder(seed, service, slots).build(&backends)?,
+            Scheduling::Exact => Table::deal(slots, &backends)?,
+        };
         let slots_of = |name: &str| table.shares().iter().find(|s| s.name == name);
         let backend_slots = service
             .backends
             .iter()
             .map(|b| slots_of(&b.name).map_or(0, |share| share.slots))
             .collect();
+        // A turn is no flow's own: an order that changes moves nobody.
+        let before = before.filter(|_| service.selection.scheduling == Scheduling::Hash);
         Ok(Built {
             slots: table.slots().to_vec(),
             backend_slots,

@@ -8,7 +8,7 @@ use lb_common::record::TableRef;
 use proptest::prelude::*;
 
 use super::{Image, Plan, Tables, Write, pages_of};
-use crate::desired::{Backend, Desired, Endpoint, Idle, Protocol, Service};
+use crate::desired::{Backend, Desired, Endpoint, Idle, Protocol, Selection, Service};
 use crate::weights::from_relative;
 
 /// A service on 10.99.0.`n` with backends `a`, `b`, `c` of so many endpoints and weights.
@@ -36,6 +36,7 @@ fn service(n: u8, slots: u32, backends: &[(usize, u64)]) -> Service {
         address: format!("10.99.0.{n}:80").parse().unwrap(),
         protocol: Protocol::Tcp,
         slots,
+        selection: Selection::default(),
         idle: Idle::default(),
         backends: backends.collect(),
     }

@@ -44,11 +44,14 @@ impl Table {
             slots.push(endpoints[next].id);
             digest = digest.wrapping_add(hash::stream(keys[owner][next], turn));
         }
-        let shares = backends.iter().zip(&turns).map(|(backend, &turns)| SlotShare {
-            name: backend.name.to_owned(),
-            weight: backend.weight,
-            slots: turns as u32, // At most the slot count.
-        });
+        let shares = backends
+            .iter()
+            .zip(&turns)
+            .map(|(backend, &turns)| SlotShare {
+                name: backend.name.to_owned(),
+                weight: backend.weight,
+                slots: turns as u32, // At most the slot count.
+            });
         Ok(Self {
             shares: shares.collect(),
             digest: hash::mix(digest ^ slots.len() as u64),

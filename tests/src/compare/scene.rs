@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use lb_tests::node::{v4, v6};
-use lb_userspace::desired::{Backend, Endpoint, Idle, Protocol, Service};
+use lb_userspace::desired::{
+    Affinity, Backend, Endpoint, Idle, Protocol, Scheduling, Selection, Service,
+};
 use lb_userspace::lab::{VIP_V4, VIP_V6};
 use lb_userspace::weights::from_relative;
 
@@ -74,6 +76,7 @@ impl Scene {
             address,
             protocol,
             slots: if address.port() == 9000 { 1024 } else { 256 },
+            selection: selection(address, protocol),
             idle: Idle {
                 opening: Duration::from_secs(3),
                 open: Duration::from_secs(9),
@@ -89,4 +92,17 @@ impl Scene {
                 .collect(),
         }
     }
+}
+
+/// One of each kind: by flow, in turn, by client, by the client's network.
+fn selection(address: SocketAddr, protocol: Protocol) -> Selection {
+    let mut selection = Selection::default();
+    match (protocol, address.port()) {
+        (Protocol::Tcp, 9001) => selection.scheduling = Scheduling::Exact,
+        (Protocol::Udp, 9001) if address.is_ipv4() => selection.affinity = Affinity::Client(29),
+        (Protocol::Udp, 9001) => selection.affinity = Affinity::Client(108),
+        (Protocol::Udp, _) if address.is_ipv6() => selection.affinity = Affinity::Client(128),
+        _ => {}
+    }
+    selection
 }

@@ -1,11 +1,11 @@
 //! The way of one frame: from what it says to where it goes.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use lb_common::address::{V4, V6};
 use lb_common::verdict::Reason;
 use lb_common::{hash, record};
-use lb_userspace::desired;
+use lb_userspace::desired::{self, Affinity, Scheduling};
 
 use super::life::Life;
 use super::read::{Read, read};
@@ -54,7 +54,9 @@ impl Model {
             }
             _ if read.protocol == TCP && !read.opens() => return Err(Reason::NoFlow),
             _ => {
-                let endpoint = service.slot(&self.keys, read.source)?;
+                let dealt = self.dealt.get(&(read.destination, read.protocol));
+                let dealt = dealt.copied().unwrap_or(0);
+                let endpoint = service.select(&self.keys, read.source, dealt)?;
                 let flow = Flow {
                     endpoint: endpoint.address,
                     source: endpoint.source,
@@ -138,20 +140,44 @@ impl Model {
 }
 
 impl Service {
-    fn slot(
+    /// The endpoint of a new flow; `dealt` flows were dealt out before it.
+    fn select(
         &self,
         keys: &[u64; hash::KEYS],
         client: SocketAddr,
+        dealt: usize,
     ) -> Result<desired::Endpoint, Reason> {
+        let slot = match (self.selection.scheduling, self.selection.affinity) {
+            (Scheduling::Exact, _) => dealt % self.slots.len(),
+            (Scheduling::Hash, Affinity::Flow) => self.slot(keys, client),
+            // As if the network itself were a client, with port 0.
+            (Scheduling::Hash, Affinity::Client(bits)) => {
+                self.slot(keys, SocketAddr::new(network(client.ip(), bits), 0))
+            }
+        };
+        self.slots.get(slot).copied().ok_or(Reason::EmptySlot)
+    }
+
+    fn slot(&self, keys: &[u64; hash::KEYS], client: SocketAddr) -> usize {
         let port = client.port();
         let hash = match client.ip() {
             IpAddr::V4(v4) => hash::flow(keys, self.basis, V4::from_bytes(v4.octets()), port),
             IpAddr::V6(v6) => hash::flow(keys, self.basis, V6::from_bytes(v6.octets()), port),
         };
-        let slot = hash::slot(hash, self.slots.len() as u32 - 1);
-        self.slots
-            .get(slot as usize)
-            .copied()
-            .ok_or(Reason::EmptySlot)
+        hash::slot(hash, self.slots.len() as u32 - 1) as usize
+    }
+}
+
+/// The address with only its first bits.
+fn network(address: IpAddr, bits: u8) -> IpAddr {
+    match address {
+        IpAddr::V4(v4) => {
+            let rest = 32 - u32::from(bits);
+            Ipv4Addr::from((u64::from(v4.to_bits()) >> rest << rest) as u32).into()
+        }
+        IpAddr::V6(v6) => {
+            let rest = 128 - u32::from(bits);
+            Ipv6Addr::from(v6.to_bits() >> rest << rest).into()
+        }
     }
 }

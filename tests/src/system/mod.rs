@@ -3,6 +3,7 @@
 //! | module | what stands or falls |
 //! |---|---|
 //! | [`shares`] | new flows follow the weights |
+//! | [`select`] | turns, affinity and rules |
 //! | [`sticky`] | flows stay where they are, also ten thousand of them |
 //! | [`life`] | `lbd` killed, stopped, started twice, told to read its file again, detached |
 //! | [`paths`] | neighbours from cold, large transfers, generic mode, what is not ours |
@@ -19,6 +20,7 @@ mod life;
 mod paths;
 mod readme;
 mod scene;
+mod select;
 mod shares;
 mod socket;
 mod sticky;
@@ -31,6 +33,7 @@ use libtest_mimic::Trial;
 pub fn trials() -> Vec<Trial> {
     [
         shares::trials(),
+        select::trials(),
         sticky::trials(),
         life::trials(),
         paths::trials(),
