@@ -2,7 +2,7 @@
 //! program reads them, unless said otherwise.
 
 use crate::flow::Word;
-use crate::limits::PAGE_SLOTS;
+use crate::limits::{PAGE_SLOTS, SERVICES};
 
 /// Version of everything in this file, of the flow entries and of the hashes. A daemon adopts maps of
 /// its own version only.
@@ -84,14 +84,20 @@ pub struct SlotPage {
     pub slots: [u16; PAGE_SLOTS as usize],
 }
 
-/// Turns taken of one dealing order. Map `DEALT`: array, index = service id. Written
-/// by the kernel program, whose processors all add to it: a cache line of its own, so that only flows
+/// Turns taken of one dealing order. Map `DEALT`: array, index = service id, or [`turns_of_rule`].
+/// Written by the kernel program, whose processors all add to it: a cache line of its own, so that only flows
 /// of one service wait for each other.
 #[repr(C, align(64))]
 pub struct Dealt {
     /// New flows so far.
     pub flows: Word,
     reserved: [u64; 7],
+}
+
+/// Where in `DEALT` the turns of a rule's dealing order are counted.
+#[inline(always)]
+pub const fn turns_of_rule(rule: u32) -> u32 {
+    SERVICES.wrapping_add(rule)
 }
 
 /// What was counted of an endpoint. Map `COUNTERS`: per-CPU array, index = endpoint id. Written by the
@@ -225,7 +231,7 @@ impl Endpoint {
 }
 
 impl TableRef {
-    /// Instead of a table: the service takes no new flows, and goes when its flows have gone.
+    /// Instead of a table: the rule is none, or the service takes no new flows, and goes when its flows have gone.
     pub const NONE: u64 = u64::MAX;
 
     /// As the record holds it.

@@ -13,6 +13,7 @@ use lb_common::{
 };
 
 use crate::maps::{FlowMap, SERVICES, SecretKeys, node_ports, now};
+use crate::rule::Ruled;
 use crate::{count, select};
 
 /// What a flow was given.
@@ -36,7 +37,7 @@ pub trait Rare: Client {
 
 /// Endpoint and node port for a new flow.
 #[inline(always)]
-fn choose<A: Client>(key: A::Key, hash: u64) -> Result<Given, Reason>
+fn choose<A: Client + Ruled>(key: A::Key, hash: u64) -> Result<Given, Reason>
 where
     FlowMap: Steps<A>,
 {

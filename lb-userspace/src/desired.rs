@@ -3,6 +3,7 @@
 //! Configuration is turned into these types, requests change them (`state`), and the kernel is
 //! made to follow them (`plan`, `dataplane`). Nothing here knows how either side works.
 
+mod rule;
 mod selection;
 
 use std::net::{IpAddr, SocketAddr};
@@ -11,6 +12,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::weights::Weight;
+pub use rule::{Prefix, Rule};
 pub use selection::{Affinity, Scheduling, Selection};
 
 /// Everything that is wanted of the kernel program, in one value.

@@ -12,11 +12,13 @@
 
 mod image;
 mod pages;
+mod rules;
 mod tables;
 #[cfg(test)]
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail};
 use lb_common::hash::{self, KEYS};
@@ -26,6 +28,7 @@ use lb_common::{address, parse};
 
 use crate::desired::{self, Desired, Protocol};
 pub use image::{Image, Page, Slots, pages_of};
+pub use rules::{PrefixChange, Prefixes};
 pub use tables::{Built, Tables};
 
 /// One change of the maps. Each is seen whole by the kernel program, or not at all.
@@ -47,6 +50,12 @@ pub enum Write {
     Idle(u16, [u16; 4]),
     /// Changes how a service selects endpoints: [`Service::flags`] and [`Service::client_bits`].
     Selection(u16, u8, u8),
+    /// Gives a rule a table, as [`TableRef::word`]; a rule that was none begins at its first turn.
+    Rule(u32, u64),
+    /// Changes which clients of a service have which rule. Each prefix is seen whole, or not at all.
+    Prefixes(u16, Arc<PrefixChange>),
+    /// Gives the number of a rule back.
+    FreeRule(u32),
     /// Lets a service take no new flows; those it has go on.
     Close(u16),
     /// Makes a service invisible, which has no flows.
@@ -95,7 +104,19 @@ impl Plan {
             known: HashMap::new(),
             next_id: 1,
             taken: BTreeSet::new(),
+            taken_rules: BTreeSet::new(),
         };
+        let of = |service: &desired::Service| -> usize {
+            let rules = service.selection.rules.iter();
+            rules.map(|rule| rule.from.len()).sum()
+        };
+        let prefixes: usize = desired.services.iter().map(of).sum();
+        if prefixes > limits::RULE_PREFIXES as usize {
+            bail!(
+                "{prefixes} prefixes in all rules; there is room for {}",
+                limits::RULE_PREFIXES
+            );
+        }
         planner.free(desired, on_flows);
         planner.known = planner
             .image
@@ -129,6 +150,8 @@ struct Planner {
     next_id: u16,
     /// Pages of tables that this plan puts in force later.
     taken: BTreeSet<u32>,
+    /// Numbers of rules that this plan puts in force later.
+    taken_rules: BTreeSet<u32>,
 }
 
 impl Planner {
@@ -212,6 +235,7 @@ impl Planner {
             Some(slots) if slots == built.slots => None,
             _ => Some(self.pages(&built.slots)?),
         };
+        let rules = self.rules(id, service, seed, &ids, tables)?;
         match (found, table) {
             (None, table) => {
                 let record = Service {
@@ -227,6 +251,7 @@ impl Planner {
                 // The place is taken in the image, so that the next service finds another; the kernel
                 // hears of it last.
                 self.image.reserve(id, record);
+                visible.extend(rules);
                 visible.push(Write::AddService(id, record));
             }
             (Some(_), table) => {
@@ -234,6 +259,7 @@ impl Planner {
                     visible.push(Write::Idle(id, idle));
                 }
                 visible.extend(table.map(|table| Write::Table(id, table)));
+                visible.extend(rules);
                 let record = &self.image.services[&id];
                 if (record.flags, record.client_bits) != (flags, client_bits) {
                     visible.push(Write::Selection(id, flags, client_bits));
@@ -328,13 +354,17 @@ impl Planner {
             .services
             .iter()
             .filter(|(id, _)| !self.plan.ids.services.contains_key(id));
-        let writes: Vec<Write> = gone
-            .filter_map(|(&id, service)| match service.table {
-                TableRef::NONE if with_flows.contains(&id) => None,
-                TableRef::NONE => Some(Write::RemoveService(id)),
-                _ => Some(Write::Close(id)),
-            })
-            .collect();
+        let mut writes = Vec::new();
+        for (&id, service) in gone {
+            match service.table {
+                TableRef::NONE if with_flows.contains(&id) => {}
+                TableRef::NONE => writes.push(Write::RemoveService(id)),
+                _ => {
+                    writes.push(Write::Close(id));
+                    writes.extend(self.no_rules(id));
+                }
+            }
+        }
         for write in writes {
             self.write(write);
         }

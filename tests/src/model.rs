@@ -21,6 +21,7 @@ use lb_common::hash;
 use lb_common::verdict::{Reason, Verdict};
 use lb_userspace::desired::{self, Protocol, Scheduling, Selection};
 use lb_userspace::table::{self, SlotCount, Table};
+use lb_userspace::weights::Weight;
 
 use crate::packet::{Mac, TCP, UDP};
 pub use life::Idle;
@@ -121,10 +122,15 @@ struct Flow {
 
 struct Service {
     slots: Vec<desired::Endpoint>,
+    /// Table of each rule.
+    rules: Vec<Vec<desired::Endpoint>>,
     selection: Selection,
     basis: u64,
     idle: Idle,
 }
+
+/// Service, protocol and rule that deal out flows.
+type Turns = (SocketAddr, u8, Option<usize>);
 
 /// The model: services, flows, routes.
 pub struct Model {
@@ -132,8 +138,8 @@ pub struct Model {
     seed: u64,
     ports: RangeInclusive<u16>,
     services: HashMap<(SocketAddr, u8), Service>,
-    /// Flows each service has dealt out.
-    dealt: HashMap<(SocketAddr, u8), usize>,
+    /// Flows each service, or a rule of it, has dealt out.
+    dealt: HashMap<Turns, usize>,
     flows: HashMap<Tuple, Flow>,
     backs: HashMap<Back, Tuple>,
     route: Box<dyn Fn(IpAddr) -> Route + Send>,
@@ -177,11 +183,20 @@ impl Model {
                     hash::service_basis(&self.keys, address, port, protocol)
                 }
             };
-            let slots = self.slots(service)?;
+            let shares = service
+                .backends
+                .iter()
+                .map(|it| it.weight)
+                .collect::<Vec<_>>();
+            let slots = self.slots(service, &shares, service.slots)?;
+            let rules = service.selection.rules.iter();
+            let rules = rules.map(|rule| self.slots(service, &rule.weights, rule.slots(service)));
+            let rules = rules.collect::<Result<_>>()?;
             let idle = Idle::of(&service.idle);
             let selection = service.selection.clone();
             let known = Service {
                 slots,
+                rules,
                 selection,
                 basis,
                 idle,
@@ -191,10 +206,18 @@ impl Model {
         Ok(())
     }
 
-    fn slots(&self, service: &desired::Service) -> Result<Vec<desired::Endpoint>> {
+    fn slots(
+        &self,
+        service: &desired::Service,
+        shares: &[Weight],
+        slots: u32,
+    ) -> Result<Vec<desired::Endpoint>> {
+        if let (1, Some(at)) = (slots, shares.iter().position(|it| *it == Weight::ALL)) {
+            return Ok(service.backends[at].endpoints.clone());
+        }
         let mut all = Vec::new();
         let mut backends = Vec::new();
-        for backend in &service.backends {
+        for (backend, &weight) in service.backends.iter().zip(shares) {
             let mut endpoints = Vec::new();
             for endpoint in &backend.endpoints {
                 all.push(*endpoint);
@@ -204,7 +227,7 @@ impl Model {
                     id: all.len() as u16,
                 });
             }
-            let (name, weight) = (backend.name.clone(), backend.weight);
+            let name = backend.name.clone();
             backends.push(table::Backend {
                 name,
                 weight,
@@ -216,7 +239,7 @@ impl Model {
             Protocol::Udp => "udp",
         };
         let name = format!("{}/{protocol}", service.address);
-        let slots = SlotCount::try_from(service.slots)?;
+        let slots = SlotCount::try_from(slots)?;
         let table = match service.selection.scheduling {
             Scheduling::Hash => Table::build(self.seed, name.as_bytes(), slots, &backends)?,
             Scheduling::Exact => Table::deal(slots, &backends)?,
@@ -284,10 +307,11 @@ impl Model {
                 }
             }
             Effect::Admit(tuple, flow) => {
-                *self
-                    .dealt
-                    .entry((tuple.service, tuple.protocol))
-                    .or_default() += 1;
+                if let Some(service) = self.services.get(&(tuple.service, tuple.protocol)) {
+                    let rule = service.rule(tuple.client.ip());
+                    let turns = (tuple.service, tuple.protocol, rule);
+                    *self.dealt.entry(turns).or_default() += 1;
+                }
                 let flow = Flow {
                     node_port: given,
                     ..flow

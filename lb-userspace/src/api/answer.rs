@@ -73,6 +73,10 @@ pub struct ServiceView {
     /// What flows of one client have in common: `flow` (nothing), or `client/24` for so many leading bits
     /// of the client's address.
     pub affinity: String,
+    /// Rules: clients with shares of their own.
+    pub rules: usize,
+    /// Prefixes of all its rules.
+    pub prefixes: usize,
     /// Size of its table, or turns of its dealing order.
     pub slots: u32,
     /// Digest of its table, 16 hex digits: equal on nodes that forward equally.

@@ -1,15 +1,20 @@
 //! From the shape of the file to values without mistakes: how endpoints are selected.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use toml::Spanned;
 
 use super::error::Mistake;
 use super::shape::ServiceEntry;
-use crate::desired::{Affinity, Scheduling, Selection};
+use crate::desired::{Affinity, Rule, Scheduling, Selection};
 use crate::nearest;
 
-pub(super) fn selection(entry: &ServiceEntry, service: IpAddr) -> Result<Selection, Mistake> {
+pub(super) fn selection(
+    entry: &ServiceEntry,
+    rules: Arc<[Rule]>,
+    service: IpAddr,
+) -> Result<Selection, Mistake> {
     let scheduling = entry.scheduling.unwrap_or_default();
     let affinity = match &entry.affinity {
         Some(text) => affinity(text, service)?,
@@ -25,6 +30,7 @@ pub(super) fn selection(entry: &ServiceEntry, service: IpAddr) -> Result<Selecti
     Ok(Selection {
         scheduling,
         affinity,
+        rules,
     })
 }
 

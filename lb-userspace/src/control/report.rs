@@ -79,6 +79,8 @@ pub(super) fn services(
         protocol: service.protocol,
         scheduling: service.selection.scheduling,
         affinity: service.selection.affinity.to_string(),
+        rules: service.selection.rules.len(),
+        prefixes: service.selection.rules.iter().map(|it| it.from.len()).sum(),
         slots: table(tables, &service.name).map_or(0, |it| it.slots),
         digest: table(tables, &service.name).map(digest).unwrap_or_default(),
         source: origin(state, &service.name),

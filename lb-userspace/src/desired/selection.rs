@@ -1,9 +1,12 @@
 //! How a new flow's endpoint is selected.
 
 use std::fmt;
+use std::sync::Arc;
 
 use lb_common::record::flag;
 use serde::{Deserialize, Serialize};
+
+use super::Rule;
 
 /// How a service selects the endpoint of a new flow. By default: a hash of the flow, over all backends.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -12,6 +15,8 @@ pub struct Selection {
     pub scheduling: Scheduling,
     /// What flows of one client have in common.
     pub affinity: Affinity,
+    /// Clients with shares of their own; the longest prefix holds. Shared: there may be a million.
+    pub rules: Arc<[Rule]>,
 }
 
 /// What decides about a new flow.
@@ -38,10 +43,16 @@ pub enum Affinity {
 impl Selection {
     /// Bits of [`lb_common::record::Service::flags`].
     pub fn flags(&self) -> u8 {
-        match self.scheduling {
+        let scheduling = match self.scheduling {
             Scheduling::Hash => 0,
             Scheduling::Exact => flag::EXACT,
-        }
+        };
+        let rules = if self.rules.is_empty() {
+            0
+        } else {
+            flag::RULES
+        };
+        scheduling | rules
     }
 }
 

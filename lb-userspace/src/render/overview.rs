@@ -1,6 +1,6 @@
 //! Everything at a glance.
 
-use super::number::{percent, seconds, total};
+use super::number::{count, percent, seconds, total};
 use super::table::{Column, table};
 use super::{Style, list, notes};
 use crate::api::{ServiceView, Status};
@@ -78,6 +78,9 @@ fn selected(service: &ServiceView) -> String {
     }
     if service.affinity != "flow" {
         text += &format!(", by {}", service.affinity);
+    }
+    if service.rules > 0 {
+        text += &format!(", {}", count(service.rules as u64, "rule"));
     }
     text
 }

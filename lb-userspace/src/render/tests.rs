@@ -47,6 +47,8 @@ fn echo_view() -> ServiceView {
         protocol: Protocol::Tcp,
         scheduling: Scheduling::Hash,
         affinity: "client/24".into(),
+        rules: 2,
+        prefixes: 7,
         slots: 65_536,
         digest: "00000000000000ff".into(),
         source: Origin::Runtime,
@@ -192,8 +194,8 @@ config      /etc/lb/lb.toml (another one applied over it)
 interfaces  eth0 native, eth1 generic
 flows       201 of 262144 (0 opening, 200 open, 1 closing)
 
-SERVICE  ADDRESS         PROTOCOL  SOURCE   SHARES                          LIVE
-echo     10.99.0.1:9000  tcp       runtime  old 70%, new 30%, by client/24   201
+SERVICE  ADDRESS         PROTOCOL  SOURCE   SHARES                                   LIVE
+echo     10.99.0.1:9000  tcp       runtime  old 70%, new 30%, by client/24, 2 rules   201
 
 VERDICT  REASON   PACKETS  MEANING
 drop     no-flow        3  A segment of no known flow.

@@ -4,7 +4,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use lb_tests::packet::SYN;
 use lb_userspace::desired::Protocol::Tcp;
-use lb_userspace::desired::{Affinity, Scheduling, Selection, Service};
+use lb_userspace::desired::{Affinity, Prefix, Rule, Scheduling, Selection, Service};
+use lb_userspace::weights::from_relative;
 
 use super::Case;
 use super::stage::{Stage, between};
@@ -39,13 +40,13 @@ pub const CASES: &[Case] = &[
                         .count()
                 };
                 stage.follow(&[in_turn(world, 80, 20)]);
-                // The turn of `new` is the third.
-                assert_eq!(new(stage, 2), 0);
+                // Until the turn of `new`: of five the third.
+                while new(stage, 1) == 0 {}
                 stage.follow(&[in_turn(world, 50, 50)]);
                 assert_eq!(new(stage, 10), 5);
                 stage.follow(&[in_turn(world, 80, 20)]);
-                // Twelve were dealt: the third of five is next.
-                assert_eq!(new(stage, 1), 1);
+                // The fourth of five is next.
+                assert_eq!([new(stage, 4), new(stage, 1)], [0, 1]);
             }
         },
     ),
@@ -101,7 +102,125 @@ pub const CASES: &[Case] = &[
             }
         },
     ),
+    (
+        "the rule with the longest prefix has the client, in whatever order they stand",
+        |stage| {
+            for world in stage.families() {
+                let wide = if world.is_v4() { 16 } else { 48 };
+                let whole = if world.is_v4() { 32 } else { 128 };
+                let mut rules = vec![
+                    rule(neighbour(world.client, 0, 0), wide, 0, 1),
+                    rule(
+                        neighbour(world.client, 3, 0),
+                        if world.is_v4() { 26 } else { 64 },
+                        1,
+                        0,
+                    ),
+                    rule(neighbour(world.client, 3, 5), whole, 0, 1),
+                ];
+                for _ in 0..2 {
+                    stage.follow(&[ruled(world, &rules)]);
+                    for (network, host, expected) in [
+                        (1, 1, true),
+                        (3, 1, false),
+                        (3, 5, true),
+                        (3, 6, false),
+                        (4, 5, true),
+                    ] {
+                        let client = neighbour(world.client, network, host);
+                        // Both slots of a fair split would show within so many.
+                        for port in 0..8 {
+                            let port = port + 100 * rules.len() as u16;
+                            assert_eq!(is_new(stage, world, client, port), expected, "{client}");
+                        }
+                    }
+                    // A client of no rule: the service's own table.
+                    let at_new = (0..40).filter(|&n| is_new(stage, world, world.client, n));
+                    assert!((1..40).contains(&at_new.count()));
+                    rules.reverse();
+                }
+            }
+        },
+    ),
+    (
+        "new weights of a rule hold for new flows and leave others where they are",
+        |stage| {
+            for world in stage.families() {
+                let bits = if world.is_v4() { 32 } else { 128 };
+                let to = |old, new| ruled(world, &[rule(world.client, bits, old, new)]);
+                stage.follow(&[to(1, 0)]);
+                assert!((0..10).all(|n| !is_new(stage, world, world.client, n)));
+                stage.follow(&[to(0, 1)]);
+                assert!(
+                    (0..10).all(|n| !is_new(stage, world, world.client, n)),
+                    "known flows"
+                );
+                assert!(
+                    (10..20).all(|n| is_new(stage, world, world.client, n)),
+                    "new flows"
+                );
+                stage.follow(&[halves(world)]);
+                let at_new = (20..60).filter(|&n| is_new(stage, world, world.client, n));
+                assert!((1..40).contains(&at_new.count()), "no rule any more");
+            }
+        },
+    ),
+    (
+        "a rule of one service says nothing about another",
+        |stage| {
+            for world in stage.families() {
+                let bits = if world.is_v4() { 32 } else { 128 };
+                let ruled = ruled(world, &[rule(world.client, bits, 0, 1)]);
+                let mut other = weighted(world, 1, 0);
+                other.selection.rules = [rule(world.other_client, bits, 0, 1)].into();
+                other.name = "other".to_owned();
+                other.address.set_port(WEB + 1);
+                stage.follow(&[ruled, other]);
+                for (client, port, expected) in [
+                    (world.client, WEB, true),
+                    (world.client, WEB + 1, false),
+                    (world.other_client, WEB + 1, true),
+                ] {
+                    assert_eq!(is_new_at(stage, world, (client, port), port), expected);
+                }
+            }
+        },
+    ),
+    (
+        "where flows take turns, those of a rule take their own",
+        |stage| {
+            for world in stage.families() {
+                let bits = if world.is_v4() { 32 } else { 128 };
+                let mut service = in_turn(world, 80, 20);
+                service.selection.rules = [rule(world.client, bits, 50, 50)].into();
+                stage.follow(&[service]);
+                let mut at_new = [0, 0];
+                for n in 0..10 {
+                    at_new[0] += u8::from(is_new(stage, world, world.client, n));
+                    at_new[1] += u8::from(is_new(stage, world, world.other_client, n));
+                }
+                assert_eq!(at_new, [5, 2]);
+            }
+        },
+    ),
 ];
+
+fn rule(address: IpAddr, length: u8, old: u64, new: u64) -> Rule {
+    let from = Prefix { address, length }
+        .without_host()
+        .expect("a length of the family");
+    Rule {
+        from: vec![from],
+        weights: from_relative(&[old, new]).expect("a weight"),
+    }
+}
+
+/// Half and half, but for these rules.
+fn ruled(world: World, rules: &[Rule]) -> Service {
+    let mut service = halves(world);
+    service.selection.rules = rules.into();
+    service
+}
 
 /// Half to `old` at 1.2 and half to `new` at 2.2.
 fn halves(world: World) -> Service {
@@ -151,8 +270,19 @@ fn opens(stage: &mut Stage<'_>, world: World, client: IpAddr, number: u16) {
 /// Opens the client's `number`-th flow, and tells whether its backend is `new`.
 #[track_caller]
 fn is_new(stage: &mut Stage<'_>, world: World, client: IpAddr, number: u16) -> bool {
-    let port = CLIENT_PORT + number;
-    let packet = between(client, world.vip).tcp(SYN, port, WEB);
+    is_new_at(stage, world, (client, WEB), number)
+}
+
+/// The same at a port of the virtual address.
+#[track_caller]
+fn is_new_at(
+    stage: &mut Stage<'_>,
+    world: World,
+    (client, service): (IpAddr, u16),
+    number: u16,
+) -> bool {
+    let port = CLIENT_PORT.wrapping_add(number);
+    let packet = between(client, world.vip).tcp(SYN, port, service);
     let run = stage.node.run(&packet.bytes(), stage.node.client);
     run.expect("the frame is taken");
     let flow = stage.node.flow(SocketAddr::new(client, port));

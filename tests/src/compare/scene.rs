@@ -1,12 +1,13 @@
 //! The services, and how they change.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use fastrand::Rng;
 use lb_tests::node::{v4, v6};
 use lb_userspace::desired::{
-    Affinity, Backend, Endpoint, Idle, Protocol, Scheduling, Selection, Service,
+    Affinity, Backend, Endpoint, Idle, Prefix, Protocol, Rule, Scheduling, Selection, Service,
 };
 use lb_userspace::lab::{VIP_V4, VIP_V6};
 use lb_userspace::weights::from_relative;
@@ -44,6 +45,29 @@ impl Scene {
         services
     }
 
+    /// TCP has rules: other weights, one backend of two or three endpoints, one of a few.
+    fn rules(&mut self, address: SocketAddr, protocol: Protocol) -> Arc<[Rule]> {
+        if protocol == Protocol::Udp {
+            return Arc::default();
+        }
+        let [outer, inner, innermost] = networks(address);
+        let rule = |prefix, numbers: [u64; 3]| Rule {
+            from: vec![prefix],
+            weights: from_relative(&numbers).expect("one is not zero"),
+        };
+        let share = self.dice.u64(0..10);
+        let only = self.dice.usize(..2);
+        let mut one = [0; 3];
+        one[only] = 1;
+        // In an order that says nothing.
+        [
+            rule(inner, [0, 1, 0]),
+            rule(outer, [10 - share, share, 0]),
+            rule(innermost, one),
+        ]
+        .into()
+    }
+
     fn service(&mut self, name: String, address: SocketAddr, protocol: Protocol) -> Service {
         let numbers = [
             self.dice.u64(1..100),
@@ -76,7 +100,10 @@ impl Scene {
             address,
             protocol,
             slots: if address.port() == 9000 { 1024 } else { 256 },
-            selection: selection(address, protocol),
+            selection: Selection {
+                rules: self.rules(address, protocol),
+                ..selection(address, protocol)
+            },
             idle: Idle {
                 opening: Duration::from_secs(3),
                 open: Duration::from_secs(9),
@@ -92,6 +119,23 @@ impl Scene {
                 .collect(),
         }
     }
+}
+
+/// Three networks of clients within each other.
+fn networks(address: SocketAddr) -> [Prefix; 3] {
+    let all = if address.is_ipv4() {
+        [("198.18.0.0", 27), ("198.18.0.8", 29), ("198.18.0.10", 32)]
+    } else {
+        [
+            ("2001:db8::", 107),
+            ("2001:db8::8:0", 109),
+            ("2001:db8::a:1", 128),
+        ]
+    };
+    all.map(|(address, length)| {
+        let address = address.parse().expect("an address");
+        Prefix::new(address, length).expect("a network")
+    })
 }
 
 /// One of each kind: by flow, in turn, by client, by the client's network.

@@ -54,7 +54,8 @@ impl Model {
             }
             _ if read.protocol == TCP && !read.opens() => return Err(Reason::NoFlow),
             _ => {
-                let dealt = self.dealt.get(&(read.destination, read.protocol));
+                let rule = service.rule(read.source.ip());
+                let dealt = self.dealt.get(&(read.destination, read.protocol, rule));
                 let dealt = dealt.copied().unwrap_or(0);
                 let endpoint = service.select(&self.keys, read.source, dealt)?;
                 let flow = Flow {
@@ -147,24 +148,39 @@ impl Service {
         client: SocketAddr,
         dealt: usize,
     ) -> Result<desired::Endpoint, Reason> {
+        let slots = match self.rule(client.ip()) {
+            Some(rule) => &self.rules[rule],
+            None => &self.slots,
+        };
         let slot = match (self.selection.scheduling, self.selection.affinity) {
-            (Scheduling::Exact, _) => dealt % self.slots.len(),
-            (Scheduling::Hash, Affinity::Flow) => self.slot(keys, client),
+            (Scheduling::Exact, _) => dealt % slots.len(),
+            (Scheduling::Hash, Affinity::Flow) => self.slot(keys, client, slots.len()),
             // As if the network itself were a client, with port 0.
             (Scheduling::Hash, Affinity::Client(bits)) => {
-                self.slot(keys, SocketAddr::new(network(client.ip(), bits), 0))
+                let network = SocketAddr::new(network(client.ip(), bits), 0);
+                self.slot(keys, network, slots.len())
             }
         };
-        self.slots.get(slot).copied().ok_or(Reason::EmptySlot)
+        slots.get(slot).copied().ok_or(Reason::EmptySlot)
     }
 
-    fn slot(&self, keys: &[u64; hash::KEYS], client: SocketAddr) -> usize {
+    /// The rule of a client: of all that name it, the one with the longest prefix.
+    pub(super) fn rule(&self, client: IpAddr) -> Option<usize> {
+        let rules = self.selection.rules.iter().enumerate();
+        let all = rules.flat_map(|(number, rule)| rule.from.iter().map(move |it| (it, number)));
+        let of_client = all.filter(|(prefix, _)| prefix.contains(client));
+        of_client
+            .max_by_key(|(prefix, _)| prefix.length)
+            .map(|(_, number)| number)
+    }
+
+    fn slot(&self, keys: &[u64; hash::KEYS], client: SocketAddr, slots: usize) -> usize {
         let port = client.port();
         let hash = match client.ip() {
             IpAddr::V4(v4) => hash::flow(keys, self.basis, V4::from_bytes(v4.octets()), port),
             IpAddr::V6(v6) => hash::flow(keys, self.basis, V6::from_bytes(v6.octets()), port),
         };
-        hash::slot(hash, self.slots.len() as u32 - 1) as usize
+        hash::slot(hash, slots as u32 - 1) as usize
     }
 }
 
