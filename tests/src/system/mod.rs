@@ -3,6 +3,7 @@
 //! | module | what stands or falls |
 //! |---|---|
 //! | [`shares`] | new flows follow the weights |
+//! | [`select`] | turns, affinity and rules |
 //! | [`sticky`] | flows stay where they are, also ten thousand of them |
 //! | [`flood`] | spoofed packets in masses harm nobody |
 //! | [`life`] | `lbd` killed, stopped, started twice, told to read its file again, detached |
@@ -21,6 +22,7 @@ mod life;
 mod paths;
 mod readme;
 mod scene;
+mod select;
 mod shares;
 mod socket;
 mod sticky;
@@ -33,6 +35,7 @@ use libtest_mimic::Trial;
 pub fn trials() -> Vec<Trial> {
     [
         shares::trials(),
+        select::trials(),
         sticky::trials(),
         flood::trials(),
         life::trials(),
