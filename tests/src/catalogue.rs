@@ -41,12 +41,8 @@ pub fn trials() -> Vec<Trial> {
             trial(name, move || shared.play(case))
         })
         .collect();
-    let load = Load {
-        flows: 1 << 20,
-        ..Load::default()
-    };
-    let trial_of_million = trial(million::NAME, move || {
-        let mut node = Node::new(load).map_err(|error| format!("{error:#}"))?;
+    let trial_of_million = trial(million::NAME, || {
+        let mut node = Node::new(Load::default()).map_err(|error| format!("{error:#}"))?;
         play(&mut node, million::play)
     });
     trials.push(trial_of_million);

@@ -10,6 +10,7 @@ mod layout;
 mod mapped;
 mod maps;
 mod object;
+mod ranges;
 mod report;
 mod trie;
 
