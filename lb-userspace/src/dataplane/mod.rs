@@ -1,6 +1,7 @@
 //! The kernel side as the daemon sees it: the only writer of the maps.
 
 mod attach;
+mod batch;
 mod bpffs;
 mod counters;
 mod flows;
