@@ -16,8 +16,9 @@ use super::world::{WEB, World};
 pub const NAME: &str = "a million prefixes load, change and cost little";
 
 const MILLION: u32 = 1_000_000;
-/// New flows whose time is taken.
+/// New flows whose time is taken at once, and how often.
 const FLOWS: u16 = 8_000;
+const ROUNDS: u16 = 7;
 /// Many times what it takes: on a busy machine, and built without optimization.
 const LOAD: Duration = Duration::from_secs(60);
 const WEIGHTS: Duration = Duration::from_secs(1);
@@ -26,6 +27,8 @@ const WEIGHTS: Duration = Duration::from_secs(1);
 pub fn play(stage: &mut Stage<'_>) {
     for world in stage.families() {
         stage.follow(&[web(world, &Arc::default(), 1)]);
+        // Once more before it counts: the flow table's pages are cold.
+        per_flow(stage, world);
         let without = per_flow(stage, world);
         let all = prefixes(world);
         let (half, rest) = all.split_at(all.len() / 2);
@@ -43,7 +46,7 @@ pub fn play(stage: &mut Stage<'_>) {
         println!(
             "{MILLION} prefixes: loaded in {loading:.1?}, weights of the service changed in \
              {weights:.1?}, of a rule in {rule_weights:.1?}, rules exchanged in {changing:.1?}, \
-             gone in {leaving:.1?}; a new flow takes {with:.1?} with them, {without:.1?} without, the \
+             gone in {leaving:.1?}; a new flow takes {with:.2?} with them, {without:.2?} without, the \
              system call included"
         );
         assert!(loading < LOAD && changing < LOAD && leaving < LOAD);
@@ -57,21 +60,25 @@ fn time(work: impl FnOnce()) -> Duration {
     start.elapsed()
 }
 
-/// What a new flow takes, from clients all over.
+/// What a new flow takes, from clients all over: the least of some rounds.
 fn per_flow(stage: &mut Stage<'_>, world: World) -> Duration {
-    let frames: Vec<Vec<u8>> = (0..FLOWS)
-        .map(|n| {
-            let client = address(world, u32::from(n) * 124);
-            between(client, world.vip).tcp(SYN, 1024 + n, WEB).bytes()
-        })
-        .collect();
-    let all = time(|| {
-        for frame in &frames {
-            let run = stage.node.run(frame, stage.node.client);
-            run.expect("the frame is taken");
-        }
+    let rounds = (0..ROUNDS).map(|round| {
+        let frames: Vec<Vec<u8>> = (0..FLOWS)
+            .map(|n| {
+                let client = address(world, u32::from(n) * 124);
+                let port = 1024 + round * FLOWS + n;
+                between(client, world.vip).tcp(SYN, port, WEB).bytes()
+            })
+            .collect();
+        let all = time(|| {
+            for frame in &frames {
+                let run = stage.node.run(frame, stage.node.client);
+                run.expect("the frame is taken");
+            }
+        });
+        all / u32::from(FLOWS)
     });
-    all / u32::from(FLOWS)
+    rounds.min().unwrap_or_default()
 }
 
 /// The first address of the `n`-th prefix.
