@@ -20,6 +20,11 @@ pub const RULES: u32 = 4096;
 /// Prefixes of all rules. A node of the kernel's trie each, and another one where two
 /// prefixes part: as many as there are, not as many as there may be.
 pub const RULE_PREFIXES: u32 = 1 << 21;
+/// Ranges of ports at one address and protocol: looked through one by one, for a packet to none of the
+/// services with one port.
+pub const PORT_RANGES: usize = 16;
+/// Addresses and protocols with ranges of ports. 128 B each.
+pub const RANGED: u32 = 1024;
 /// Entries in a bucket of the flow table: 4 × 16 B is one cache line, so an IPv4 lookup is one miss.
 pub const WAYS: usize = 4;
 /// Node ports tried for a new flow. With half of the ports taken at random all fail once in 2^16 flows,

@@ -2,7 +2,7 @@
 //! program reads them, unless said otherwise.
 
 use crate::flow::Word;
-use crate::limits::{PAGE_SLOTS, SERVICES};
+use crate::limits::{self, PAGE_SLOTS, SERVICES};
 
 /// Version of everything in this file, of the flow entries and of the hashes. A daemon adopts maps of
 /// its own version only.
@@ -100,6 +100,31 @@ pub const fn turns_of_rule(rule: u32) -> u32 {
     SERVICES.wrapping_add(rule)
 }
 
+/// Which services have several ports of one address and protocol. Map `PORT_RANGES`: hash, key =
+/// address and [`PortRanges::identity_of`].
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
+pub struct PortRanges {
+    /// The first that has a port counts. [`PortRange::NONE`] has none.
+    pub ranges: [PortRange; limits::PORT_RANGES],
+}
+
+/// Ports in a row.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
+pub struct PortRange {
+    /// The lowest, host order.
+    pub first: u16,
+    /// The highest.
+    pub last: u16,
+    /// Id of their service.
+    pub service: u16,
+    /// Zero.
+    pub zero: u16,
+}
+
 /// What was counted of an endpoint. Map `COUNTERS`: per-CPU array, index = endpoint id. Written by the
 /// kernel program.
 #[repr(C)]
@@ -176,6 +201,7 @@ pub struct TableRef {
 impl Service {
     /// Identity of a place whose service was removed.
     pub const REMOVED: u64 = 1;
+    const RANGE: u64 = 1 << 32;
     /// A place never used.
     pub const EMPTY: Self = Self {
         address: [0; 2],
@@ -198,7 +224,18 @@ impl Service {
         (family as u64) << 24 | (protocol as u64) << 16 | port as u64
     }
 
-    /// Virtual port, host order.
+    /// The same of a service with several ports, `first` being the lowest. No packet has it.
+    pub const fn identity_of_range(family: u8, first: u16, protocol: u8) -> u64 {
+        Self::identity_of(family, first, protocol) | Self::RANGE
+    }
+
+    /// Whether it has several ports.
+    #[inline(always)]
+    pub const fn has_range(identity: u64) -> bool {
+        identity & Self::RANGE != 0
+    }
+
+    /// Virtual port, host order; of several the lowest.
     #[inline(always)]
     pub const fn port(&self) -> u16 {
         self.identity as u16
@@ -213,6 +250,40 @@ impl Service {
     pub const fn family(&self) -> u8 {
         (self.identity >> 24) as u8
     }
+}
+
+impl PortRanges {
+    /// No range at all.
+    pub const NONE: Self = Self {
+        ranges: [PortRange::NONE; limits::PORT_RANGES],
+    };
+
+    /// Family and protocol as one word.
+    #[inline(always)]
+    pub const fn identity_of(family: u8, protocol: u8) -> u64 {
+        Service::identity_of(family, 0, protocol)
+    }
+
+    /// Id of the service that has the port.
+    #[inline(always)]
+    pub fn find(&self, port: u16) -> Option<u16> {
+        for range in &self.ranges {
+            if range.first <= port && port <= range.last {
+                return Some(range.service);
+            }
+        }
+        None
+    }
+}
+
+impl PortRange {
+    /// Has no port.
+    pub const NONE: Self = Self {
+        first: 1,
+        last: 0,
+        service: 0,
+        zero: 0,
+    };
 }
 
 impl Endpoint {
@@ -268,6 +339,7 @@ const _: () = {
     assert!(size_of::<SlotPage>() == 2048);
     assert!(size_of::<EndpointCounters>() == 72);
     assert!(size_of::<Dealt>() == 64);
+    assert!(size_of::<PortRanges>() == 128);
 };
 
 #[cfg(feature = "user")]
@@ -276,4 +348,70 @@ mod pod {
 
     // SAFETY: `repr(C)`, nine integers without padding (size asserted above), any bits are a value.
     unsafe impl aya::Pod for EndpointCounters {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ranges(all: &[(u16, u16, u16)]) -> PortRanges {
+        let mut ranges = PortRanges::NONE;
+        for (place, &(first, last, service)) in ranges.ranges.iter_mut().zip(all) {
+            *place = PortRange {
+                first,
+                last,
+                service,
+                zero: 0,
+            };
+        }
+        ranges
+    }
+
+    #[test]
+    fn a_port_is_that_of_the_range_it_lies_in() {
+        let some = ranges(&[(9000, 9010, 7), (53, 53, 8), (65_535, 65_535, 9)]);
+        for (port, service) in [
+            (8999, None),
+            (9000, Some(7)),
+            (9010, Some(7)),
+            (9011, None),
+            (53, Some(8)),
+            (65_535, Some(9)),
+            (0, None),
+        ] {
+            assert_eq!(some.find(port), service, "port {port}");
+        }
+        assert_eq!(PortRanges::NONE.find(0), None);
+        assert_eq!(PortRanges::NONE.find(1), None);
+    }
+
+    #[test]
+    fn all_ranges_are_looked_through_and_the_first_counts() {
+        let all: [(u16, u16, u16); limits::PORT_RANGES] =
+            core::array::from_fn(|n| (n as u16 + 1, n as u16 + 2, n as u16 + 100));
+        let all = ranges(&all);
+        assert_eq!(all.find(1), Some(100));
+        assert_eq!(all.find(2), Some(100));
+        assert_eq!(all.find(17), Some(115));
+        assert_eq!(all.find(18), None);
+    }
+
+    #[test]
+    fn no_packet_has_the_identity_of_a_range() {
+        let range = Service::identity_of_range(4, 9000, 6);
+        assert!(Service::has_range(range));
+        assert!(!Service::has_range(Service::identity_of(
+            6,
+            u16::MAX,
+            u8::MAX
+        )));
+        let service = Service {
+            identity: range,
+            ..Service::EMPTY
+        };
+        assert_eq!(
+            (service.port(), service.protocol(), service.family()),
+            (9000, 6, 4)
+        );
+    }
 }

@@ -10,6 +10,7 @@
 //! |---|---|
 //! | `pipeline` | the steps in order |
 //! | `service`, `flow`, `select`, `forward`, `count` | a step each |
+//! | `range` | which service has a port of many |
 //! | `rule` | which table a client of a service has |
 //! | `rare` | admission and each step of a flow's life: once a flow, not once a packet |
 //! | `deliver` | what XDP cannot send, sent by the kernel |
@@ -31,6 +32,7 @@ mod forward;
 mod frame;
 mod maps;
 mod pipeline;
+mod range;
 mod rare;
 mod rule;
 mod select;

@@ -5,6 +5,8 @@
 //! | `SERVICES` | service id → [`Service`] | daemon | `lb` |
 //! | `ENDPOINTS` | endpoint id → [`Endpoint`] | daemon | `lb` |
 //! | `SLOTS` | page → 1024 slots | daemon | `lb` |
+//! | `PORT_RANGES` | address, family and protocol → [`PortRanges`] | daemon | `lb` |
+//! | `SWITCHES` | 0 → whether there are any of these | daemon | `lb` |
 //! | `RULES4`, `RULES6` | service id and leading bits of a client → rule | daemon | `lb` |
 //! | `RULE_TABLES` | rule → its table, as in [`Service`] | daemon | `lb` |
 //! | `DEALT` | service id or rule → turns taken, where flows take turns | `lb` | `lb` |
@@ -30,12 +32,13 @@ use lb_common::{
     flow::{Bucket, Client, Flows, NodePorts},
     hash::{KEYS, Keys},
     limits::{
-        ENDPOINTS as MAX_ENDPOINTS, PAGES, RULE_PREFIXES, RULES as MAX_RULES,
+        ENDPOINTS as MAX_ENDPOINTS, PAGES, RANGED, RULE_PREFIXES, RULES as MAX_RULES,
         SERVICES as MAX_SERVICES, TICK_SHIFT,
     },
     next_hop::NextHops,
     record::{
-        BackendName, Dealt, Endpoint, EndpointCounters, Service, SlotPage, TableRef, turns_of_rule,
+        BackendName, Dealt, Endpoint, EndpointCounters, PortRanges, Service, SlotPage, TableRef,
+        turns_of_rule,
     },
     verdict::REASONS as MAX_REASONS,
 };
@@ -55,6 +58,12 @@ pub static ENDPOINTS: Array<Endpoint> = Array::with_max_entries(MAX_ENDPOINTS, M
 /// Page → slots.
 #[map]
 pub static SLOTS: Array<SlotPage> = Array::with_max_entries(PAGES, MAPPED);
+/// Address, [`PortRanges::identity_of`] → services with several ports.
+#[map]
+pub static PORT_RANGES: HashMap<[u64; 3], PortRanges> = HashMap::with_max_entries(RANGED, 0);
+/// 0 → 1 if there are services with several ports.
+#[map]
+pub static SWITCHES: Array<u64> = Array::with_max_entries(1, MAPPED);
 /// Service id, leading bits of an IPv4 client → rule.
 #[map]
 pub static RULES4: LpmTrie<[u32; 2], u32> = LpmTrie::with_max_entries(MAX_PREFIXES, 0);
@@ -178,6 +187,23 @@ pub fn table_word(service: &Service) -> u64 {
     // SAFETY: a valid reference. Volatile: the daemon may store another table at any moment, and the
     // word must be read once.
     unsafe { ptr::read_volatile(&raw const service.table) }
+}
+
+/// Whether there are services with several ports.
+#[inline(always)]
+pub fn has_ranges() -> bool {
+    // SAFETY: as in `table_word`.
+    SWITCHES
+        .get_ptr(0)
+        .is_some_and(|word| unsafe { ptr::read_volatile(word) } != 0)
+}
+
+/// The services with several ports of an address.
+#[inline(always)]
+pub fn port_ranges(key: [u64; 3]) -> Option<&'static PortRanges> {
+    // SAFETY: an entry that is exchanged meanwhile only makes it old: the kernel gives its memory to
+    // nothing else than another entry, and the caller looks at the service that it names.
+    unsafe { PORT_RANGES.get(key) }
 }
 
 /// The table of a rule, as it is at this instant; none if the rule has gone.

@@ -14,6 +14,7 @@ use lb_common::{
 use crate::forward::{self, Route};
 use crate::frame::XdpFrame;
 use crate::maps::{FlowMap, now};
+use crate::range::Ranged;
 use crate::rare::Rare;
 use crate::{count, flow, service};
 
@@ -47,7 +48,7 @@ fn balance(frame: &mut XdpFrame) -> Result<(Reason, u32), Reason> {
 #[inline(always)]
 fn balance_family<A>(frame: &mut XdpFrame, offset: usize) -> Result<(Reason, u32), Reason>
 where
-    A: Parse + Rewrite + Client + Rare + Route,
+    A: Parse + Ranged + Rewrite + Client + Rare + Route,
     FlowMap: Flows<A>,
 {
     let packet = A::parse(frame, offset)?;

@@ -9,12 +9,17 @@ use lb_common::{
     verifier::obscure,
 };
 
-use crate::maps::{SERVICES, SecretKeys, identity_word};
+use crate::maps::{SERVICES, SecretKeys, has_ranges, identity_word};
+use crate::range::Ranged;
 
 /// The id and record of the service with the packet's destination.
 #[inline(always)]
-pub fn find<A: Address>(packet: &Packet<A>) -> Option<(u16, &'static Service)> {
-    let id = place(packet)?;
+pub fn find<A: Ranged>(packet: &Packet<A>) -> Option<(u16, &'static Service)> {
+    let id = match place(packet) {
+        Some(id) => id,
+        None if has_ranges() => of_range(packet)?,
+        None => return None,
+    };
     // Looked up once more: on each way out of the loop the verifier has another pointer, and would
     // walk all that follows once for each.
     Some((id, SERVICES.get(id as u32)?))
@@ -37,4 +42,16 @@ fn place<A: Address>(packet: &Packet<A>) -> Option<u16> {
         }
     }
     None
+}
+
+/// The id of the service with several ports, one of which is the packet's destination.
+#[inline(always)]
+fn of_range<A: Ranged>(packet: &Packet<A>) -> Option<u16> {
+    let id = packet
+        .destination
+        .of_range(packet.destination_port, packet.protocol)?;
+    let service = SERVICES.get(id as u32)?;
+    let is_it =
+        Service::has_range(identity_word(service)) && service.address == packet.destination.wide();
+    is_it.then_some(id)
 }

@@ -3,6 +3,7 @@
 //! Configuration is turned into these types, requests change them (`state`), and the kernel is
 //! made to follow them (`plan`, `dataplane`). Nothing here knows how either side works.
 
+mod ports;
 mod rule;
 mod selection;
 
@@ -12,6 +13,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::weights::Weight;
+pub use ports::{Ports, Written};
 pub use rule::{Prefix, Rule};
 pub use selection::{Affinity, Scheduling, Selection};
 
@@ -20,7 +22,7 @@ pub use selection::{Affinity, Scheduling, Selection};
 pub struct Desired {
     /// Key of all hashes. Equal on all nodes that share flows; secret, so that nobody can aim flows.
     pub seed: u64,
-    /// All services; names are unique, and so is each (address, port, protocol).
+    /// All services; names are unique, and so is each (address, ports, protocol).
     pub services: Vec<Service>,
 }
 
@@ -31,6 +33,8 @@ pub struct Service {
     pub name: String,
     /// Virtual address and port.
     pub address: SocketAddr,
+    /// The ports, from that of the address on.
+    pub ports: Ports,
     /// TCP or UDP.
     pub protocol: Protocol,
     /// Size of the table: a power of two in 256..=65536.

@@ -12,6 +12,7 @@
 
 mod image;
 mod pages;
+mod ranges;
 mod rules;
 mod tables;
 #[cfg(test)]
@@ -23,10 +24,10 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result, bail};
 use lb_common::hash::{self, KEYS};
 use lb_common::limits;
-use lb_common::record::{Endpoint, Service, TableRef};
+use lb_common::record::{Endpoint, PortRanges, Service, TableRef};
 use lb_common::{address, parse};
 
-use crate::desired::{self, Desired, Protocol};
+use crate::desired::{self, Desired, Ports, Protocol};
 pub use image::{Image, Page, Slots, pages_of};
 pub use rules::{PrefixChange, Prefixes};
 pub use tables::{Built, Tables};
@@ -58,6 +59,9 @@ pub enum Write {
     FreeRule(u32),
     /// Lets a service take no new flows; those it has go on.
     Close(u16),
+    /// Says which services have several ports of an address and protocol; with none, nothing of them is
+    /// left. Seen whole.
+    PortRanges([u64; 3], PortRanges),
     /// Makes a service invisible, which has no flows.
     RemoveService(u16),
     /// Gives an endpoint id back.
@@ -135,6 +139,7 @@ impl Plan {
             planner.write(write);
         }
         planner.remove_services();
+        planner.port_ranges(desired)?;
         Ok(planner.plan)
     }
 }
@@ -400,7 +405,10 @@ impl Identity {
 pub fn identity(service: &desired::Service) -> Identity {
     let (family, address) = address::wide(service.address.ip());
     let (port, protocol) = (service.address.port(), protocol_number(service.protocol));
-    let word = Service::identity_of(family, port, protocol);
+    let word = match service.ports {
+        Ports::One => Service::identity_of(family, port, protocol),
+        Ports::To(_) => Service::identity_of_range(family, port, protocol),
+    };
     Identity {
         address,
         word,

@@ -8,10 +8,12 @@
 //! | `forward` | what is turned, and how it leaves |
 //! | `flow` | a flow's life |
 //! | `select` | which endpoint a new flow gets |
+//! | `million` | a million prefixes |
 //! | `room` | what happens when there is no room |
 
 mod flow;
 mod forward;
+mod million;
 mod pass;
 mod room;
 mod select;
@@ -39,6 +41,11 @@ pub fn trials() -> Vec<Trial> {
             trial(name, move || shared.play(case))
         })
         .collect();
+    let trial_of_million = trial(million::NAME, || {
+        let mut node = Node::new(Load::default()).map_err(|error| format!("{error:#}"))?;
+        play(&mut node, million::play)
+    });
+    trials.push(trial_of_million);
     trials.extend(room::CASES.iter().map(|&(name, load, case)| {
         trial(name, move || {
             play(

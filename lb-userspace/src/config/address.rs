@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use toml::Spanned;
 
 use super::error::Mistake;
+use crate::desired::Ports;
 
 /// Address and port that exist on a wire: no port 0, nothing unspecified, multicast or mapped.
 pub(super) fn parse(text: &Spanned<String>, key: &'static str) -> Result<SocketAddr, Mistake> {
@@ -23,6 +24,33 @@ pub(super) fn parse(text: &Spanned<String>, key: &'static str) -> Result<SocketA
     usable(address.ip())
         .map_err(|(problem, hint)| wrong(format!("\"{shown}\" {problem}"), hint))?;
     Ok(address)
+}
+
+/// Address and ports of a service: `10.99.0.1:9000`, `10.99.0.1:9000-9010`, `10.99.0.1:*`.
+pub(super) fn parse_ports(
+    text: &Spanned<String>,
+    key: &'static str,
+) -> Result<(SocketAddr, Ports), Mistake> {
+    let shown = text.get_ref();
+    let Some((host, ports)) = shown.rsplit_once(':') else {
+        return Ok((parse(text, key)?, Ports::One));
+    };
+    let (first, last) = match ports.split_once('-') {
+        _ if ports == "*" => ("1", "65535"),
+        Some(range) => range,
+        None => return Ok((parse(text, key)?, Ports::One)),
+    };
+    let one = Spanned::new(text.span(), format!("{host}:{first}"));
+    let address = parse(&one, key)?;
+    match last.parse() {
+        Ok(last) if last > address.port() => Ok((address, Ports::To(last))),
+        Ok(last) if last == address.port() => Ok((address, Ports::One)),
+        _ => {
+            let problem = format!("\"{shown}\" has no range of ports");
+            let hint = "write the lowest and the highest, as in \"10.0.0.1:9000-9010\"";
+            Err(Mistake::new(text.span(), key, problem, hint))
+        }
+    }
 }
 
 /// An address of the node itself.

@@ -11,7 +11,7 @@ use super::rule::rules;
 use super::selection::selection;
 use super::shape::{BackendEntry, IdleEntry, ServiceEntry, Span};
 use super::{SourceLookup, address};
-use crate::desired::{Backend, Endpoint, Idle, Service};
+use crate::desired::{Backend, Endpoint, Idle, Ports, Service};
 use crate::weights::{self, Weight};
 
 /// Slots of a service when the file does not say.
@@ -31,6 +31,7 @@ pub(super) fn all(
         unlike_the_others(entry.get_ref(), &service, &services)?;
         services.push(service);
     }
+    one_port_each(entries, &services)?;
     no_service_as_endpoint(entries, &services)?;
     Ok(services)
 }
@@ -42,7 +43,7 @@ fn one(
 ) -> Result<Service, Mistake> {
     let shape = entry.get_ref();
     let name = name(&shape.name, "service.name")?;
-    let address = address::parse(&shape.address, "service.address")?;
+    let (address, ports) = address::parse_ports(&shape.address, ADDRESS)?;
     let idle = idle(&shape.idle)?;
     let backends = backends(entry, &name, address, source)?;
     let slots = slots(shape.slots.as_ref())?;
@@ -51,6 +52,7 @@ fn one(
     Ok(Service {
         name,
         address,
+        ports,
         protocol: shape.protocol,
         slots,
         selection,
@@ -73,13 +75,24 @@ fn unlike_the_others(
             "rename one of them",
         ));
     }
-    let same =
-        |other: &&Service| other.address == service.address && other.protocol == service.protocol;
-    if let Some(other) = others.iter().find(same) {
-        let problem = format!(
-            "{} is the address of \"{}\" already",
-            service.address, other.name
-        );
+    // A service with one port has it even where another has a range around it.
+    let shares = |other: &&Service| {
+        let is_like = (other.ports == Ports::One) == (service.ports == Ports::One);
+        is_like
+            && other.protocol == service.protocol
+            && (other.has(service.address) || service.has(other.address))
+    };
+    if let Some(other) = others.iter().find(shares) {
+        let problem = if other.written().to_string() == service.written().to_string() {
+            format!(
+                "{} is the address of \"{}\" already",
+                service.written(),
+                other.name
+            )
+        } else {
+            let (ours, theirs) = (service.written(), other.written());
+            format!("{ours} shares ports with \"{}\" at {theirs}", other.name)
+        };
         let hint = "give one of them another address, port or protocol";
         return Err(Mistake::new(
             entry.address.span(),
@@ -87,6 +100,20 @@ fn unlike_the_others(
             problem,
             hint,
         ));
+    }
+    Ok(())
+}
+
+/// Of several ports the endpoint would not know which one a client meant: `nat`, the only mode, gives
+/// every packet the endpoint's own.
+fn one_port_each(entries: &[Spanned<ServiceEntry>], services: &[Service]) -> Result<(), Mistake> {
+    for (entry, service) in entries.iter().zip(services) {
+        if service.ports != Ports::One {
+            let problem = format!("{} is more than one port", service.written());
+            let hint = "in mode nat name one port, and a service for each";
+            let span = entry.get_ref().address.span();
+            return Err(Mistake::new(span, ADDRESS, problem, hint));
+        }
     }
     Ok(())
 }
@@ -105,7 +132,7 @@ fn no_service_as_endpoint(
         let endpoints = service.backends.iter().flat_map(|it| &it.endpoints);
         for (text, endpoint) in texts.zip(endpoints) {
             let loops = |other: &&Service| {
-                other.address == endpoint.address && other.protocol == service.protocol
+                other.has(endpoint.address) && other.protocol == service.protocol
             };
             if let Some(other) = services.iter().find(loops) {
                 let problem = format!("{} is the service \"{}\"", endpoint.address, other.name);
@@ -333,4 +360,5 @@ fn name(text: &Spanned<String>, key: &'static str) -> Result<String, Mistake> {
 }
 
 const ENDPOINTS: &str = "service.backend.endpoints";
+const ADDRESS: &str = "service.address";
 const WEIGHT: &str = "service.backend.weight";

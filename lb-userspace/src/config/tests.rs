@@ -319,3 +319,67 @@ fn a_file_that_is_not_there_says_how_to_name_one() {
     assert_eq!(error.place, None);
     assert_eq!(error.hint, "name the file with --config, or write one");
 }
+
+#[test]
+fn several_ports_are_refused_in_mode_nat() {
+    let hint = "[in mode nat name one port, and a service for each]";
+    for (typed, shown) in [("*", "*"), ("9000-9010", "9000-9010"), ("1-65535", "*")] {
+        assert_eq!(
+            error("10.99.0.1:9000", &format!("10.99.0.1:{typed}")),
+            format!(
+                "lb.toml:5:11: service.address: 10.99.0.1:{shown} is more than one port {hint}"
+            )
+        );
+    }
+    let one = ECHO.replace("10.99.0.1:9000", "10.99.0.1:9000-9000");
+    assert_eq!(parse(&one).unwrap().services[0].address.port(), 9000);
+}
+
+#[test]
+fn a_range_of_ports_begins_and_ends() {
+    for typed in ["9010-9000", "9000-", "9000-70000", "9000-9010-9020"] {
+        assert_eq!(
+            error("10.99.0.1:9000", &format!("10.99.0.1:{typed}")),
+            format!(
+                "lb.toml:5:11: service.address: \"10.99.0.1:{typed}\" has no range of ports \
+                 [write the lowest and the highest, as in \"10.0.0.1:9000-9010\"]"
+            )
+        );
+    }
+    assert_eq!(
+        error("10.99.0.1:9000", "10.99.0.1:0-10"),
+        "lb.toml:5:11: service.address: \"10.99.0.1:0\" has port 0 [name the port, 1 to 65535]"
+    );
+}
+
+#[test]
+fn ranges_of_ports_do_not_overlap() {
+    let with = |first: &str, second: &str, protocol: &str| {
+        let one = ECHO.replace("10.99.0.1:9000", first);
+        let other = ECHO
+            .split_once("\n\n")
+            .unwrap()
+            .1
+            .replace("10.99.0.1:9000", second)
+            .replace("\"echo\"", "\"other\"")
+            .replace("\"tcp\"", protocol);
+        parse(&format!("{one}\n{other}")).unwrap_err().to_string()
+    };
+    assert_eq!(
+        with("10.99.0.1:9000-9010", "10.99.0.1:9010-9020", "\"tcp\""),
+        "lb.toml:20:11: service.address: 10.99.0.1:9010-9020 shares ports with \"echo\" at \
+         10.99.0.1:9000-9010"
+    );
+    // These may be beside each other; what is refused is that the mode is nat.
+    for (second, protocol) in [
+        ("10.99.0.1:9011-9020", "\"tcp\""),
+        ("10.99.0.1:9010-9020", "\"udp\""),
+        ("10.99.0.1:9005", "\"tcp\""),
+    ] {
+        let said = with("10.99.0.1:9000-9010", second, protocol);
+        assert!(
+            said.ends_with("10.99.0.1:9000-9010 is more than one port"),
+            "{said}"
+        );
+    }
+}

@@ -10,7 +10,7 @@ use lb_common::record::{BackendName, Endpoint, LAYOUT, Service, TableRef, turns_
 use super::flows::FlowTables;
 use super::mapped::{Mapped, barrier};
 use super::object::Constants;
-use super::{Interface, XdpMode, counters, interface, layout, trie};
+use super::{Interface, XdpMode, counters, interface, layout, ranges, trie};
 use crate::plan::{Image, Write, pages_of};
 
 // Words of a service record, by its layout.
@@ -27,6 +27,7 @@ pub struct Maps {
     slots: Mapped,
     dealt: Mapped,
     rules: Mapped,
+    switches: Mapped,
     backends: Mapped,
     flows4: Mapped,
     flows6: Mapped,
@@ -45,6 +46,7 @@ impl Maps {
             slots: map("SLOTS")?,
             dealt: map("DEALT")?,
             rules: map("RULE_TABLES")?,
+            switches: map("SWITCHES")?,
             backends: map("BACKENDS")?,
             flows4: map("FLOWS4")?,
             flows6: map("FLOWS6")?,
@@ -89,6 +91,7 @@ impl Maps {
             image.backends.insert(index, name);
         }
         image.prefixes = trie::read(ebpf)?;
+        image.port_ranges = ranges::read(ebpf)?;
         for number in image.prefixes.values().flat_map(|it| it.rules()) {
             let table = self.rules.load(number as usize, 0);
             if table != TableRef::NONE {
@@ -154,6 +157,10 @@ impl Maps {
             Write::Idle(id, idle) => {
                 self.services
                     .store(usize::from(*id), IDLE, bytemuck::cast(*idle));
+            }
+            Write::PortRanges(key, ranges) => {
+                let any = ranges::write(ebpf, *key, ranges)?;
+                self.switches.store(0, 0, any.into());
             }
             Write::Rule(number, table) => {
                 let number = *number as usize;

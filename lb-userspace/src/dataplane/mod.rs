@@ -1,6 +1,7 @@
 //! The kernel side as the daemon sees it: the only writer of the maps.
 
 mod attach;
+mod batch;
 mod bpffs;
 mod counters;
 mod flows;
@@ -10,6 +11,7 @@ mod layout;
 mod mapped;
 mod maps;
 mod object;
+mod ranges;
 mod report;
 mod trie;
 

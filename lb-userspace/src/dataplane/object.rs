@@ -22,6 +22,8 @@ pub const MAPS: &[&str] = &[
     "ENDPOINTS",
     "SLOTS",
     "DEALT",
+    "PORT_RANGES",
+    "SWITCHES",
     "RULES4",
     "RULES6",
     "RULE_TABLES",

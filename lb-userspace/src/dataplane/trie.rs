@@ -4,9 +4,7 @@
 //! in batches where the kernel has them (5.13), else one by one.
 
 use std::collections::BTreeMap;
-use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::os::fd::{AsFd as _, AsRawFd as _};
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail};
@@ -15,6 +13,7 @@ use aya::maps::{Map, MapData};
 use aya::{Ebpf, Pod};
 use lb_common::address::{Address as _, V4, V6};
 
+use super::batch;
 use crate::desired::Prefix;
 use crate::plan::{PrefixChange, Prefixes};
 
@@ -95,8 +94,8 @@ fn change_family<F: Family>(ebpf: &mut Ebpf, service: u16, change: &PrefixChange
         bail!("the object has no trie {}", F::MAP)
     };
     // What a batch left undone, one by one: all of it on an older kernel, or to be told what is wrong.
-    let put = batch(UPDATE_BATCH, data, &keys, Some(&rules));
-    let gone = batch(DELETE_BATCH, data, &taken, None);
+    let put = batch::update(data, &keys, &rules);
+    let gone = batch::delete(data, &taken);
     let Some(map) = ebpf.map_mut(F::MAP) else {
         bail!("the object has no trie {}", F::MAP)
     };
@@ -110,58 +109,6 @@ fn change_family<F: Family>(ebpf: &mut Ebpf, service: u16, change: &PrefixChange
             .with_context(|| format!("take a prefix out of {}", F::MAP))?;
     }
     Ok(())
-}
-
-// enum bpf_cmd of include/uapi/linux/bpf.h.
-const UPDATE_BATCH: libc::c_long = 26;
-const DELETE_BATCH: libc::c_long = 27;
-/// What the kernel says of an operation that a map has not got. Not for user space, and yet there.
-const ENOTSUPP: i32 = 524;
-
-/// The `batch` part of union bpf_attr.
-#[repr(C)]
-struct Batch {
-    in_batch: u64,
-    out_batch: u64,
-    keys: u64,
-    values: u64,
-    count: u32,
-    map_fd: u32,
-    elem_flags: u64,
-    flags: u64,
-}
-
-/// How many were done, from the first on: none if the kernel has no such batches.
-fn batch<F: Family>(
-    command: libc::c_long,
-    map: &MapData,
-    keys: &[Key<F>],
-    values: Option<&[u32]>,
-) -> usize {
-    if keys.is_empty() {
-        return 0;
-    }
-    let mut batch = Batch {
-        in_batch: 0,
-        out_batch: 0,
-        keys: keys.as_ptr().expose_provenance() as u64,
-        values: values.map_or(0, |it| it.as_ptr().expose_provenance() as u64),
-        count: keys.len() as u32,
-        map_fd: map.fd().as_fd().as_raw_fd() as u32,
-        elem_flags: 0,
-        flags: 0,
-    };
-    let size = size_of::<Batch>();
-    // SAFETY: `batch` is as long as said, and its pointers are to `count` keys and values of the map's
-    // sizes, which outlive the call. The kernel writes nothing but `count`.
-    let done = unsafe { libc::syscall(libc::SYS_bpf, command, &raw mut batch, size) };
-    let refused = io::Error::last_os_error().raw_os_error();
-    match (done, refused) {
-        (0, _) => keys.len(),
-        // Before it looked at the first one.
-        (_, Some(libc::EINVAL | libc::EPERM | libc::EFAULT | ENOTSUPP)) => 0,
-        _ => (batch.count as usize).min(keys.len()),
-    }
 }
 
 /// Every prefix in the tries, by service id.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use lb_common::hash::{self, KEYS};
 use lb_common::limits::{PAGE_SLOTS, SERVICE_PROBES, SERVICES};
-use lb_common::record::{Endpoint, Service, TableRef};
+use lb_common::record::{Endpoint, PortRanges, Service, TableRef};
 
 use super::pages::{Pages, Room};
 use super::{Identity, Prefixes, Write};
@@ -27,6 +27,8 @@ pub struct Image {
     pub backends: BTreeMap<u16, String>,
     /// Page → slots, of the tables in force.
     pub pages: BTreeMap<u32, Page>,
+    /// Address, family and protocol → services with several ports.
+    pub port_ranges: BTreeMap<[u64; 3], PortRanges>,
     /// Rule → its table, as in a service's record.
     pub rule_tables: BTreeMap<u32, u64>,
     /// Service id → its prefixes. Shared, because images are copied and there may be a million.
@@ -74,6 +76,12 @@ impl Image {
                 if let Some(service) = self.services.get_mut(id) {
                     service.idle = *idle;
                 }
+            }
+            Write::PortRanges(key, PortRanges::NONE) => {
+                self.port_ranges.remove(key);
+            }
+            Write::PortRanges(key, ranges) => {
+                self.port_ranges.insert(*key, *ranges);
             }
             Write::Rule(number, table) => {
                 let before = self.rule_tables.insert(*number, *table);

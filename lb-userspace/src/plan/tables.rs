@@ -177,7 +177,7 @@ fn key(service: &Service) -> Vec<u8> {
         Protocol::Tcp => "tcp",
         Protocol::Udp => "udp",
     };
-    format!("{}/{protocol}", service.address).into_bytes()
+    format!("{}/{protocol}", service.written()).into_bytes()
 }
 
 /// Slots whose backend differs. Tables of different sizes are compared at the larger's slots: the slot

@@ -9,7 +9,7 @@ use proptest::prelude::*;
 
 use super::{Image, Plan, Tables, Write, pages_of};
 use crate::desired::{
-    Backend, Desired, Endpoint, Idle, Prefix, Protocol, Rule, Selection, Service,
+    Backend, Desired, Endpoint, Idle, Ports, Prefix, Protocol, Rule, Selection, Service,
 };
 use crate::weights::from_relative;
 
@@ -39,6 +39,7 @@ fn service(n: u8, slots: u32, backends: &[(usize, u64)]) -> Service {
         address: format!("10.99.0.{n}:80").parse().unwrap(),
         protocol: Protocol::Tcp,
         slots,
+        ports: Ports::One,
         selection,
         idle: Idle::default(),
         backends: backends.collect(),

@@ -2,9 +2,10 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use lb_common::verdict::Reason::NotForService;
 use lb_tests::packet::SYN;
-use lb_userspace::desired::Protocol::Tcp;
-use lb_userspace::desired::{Affinity, Prefix, Rule, Scheduling, Selection, Service};
+use lb_userspace::desired::Protocol::{self, Tcp};
+use lb_userspace::desired::{Affinity, Ports, Prefix, Rule, Scheduling, Selection, Service};
 use lb_userspace::weights::from_relative;
 
 use super::Case;
@@ -203,7 +204,54 @@ pub const CASES: &[Case] = &[
             }
         },
     ),
+    (
+        "a port in a range opens a flow, one outside passes",
+        |stage| {
+            for world in stage.families() {
+                stage.follow(&[ranged(world, Tcp, 9100, 9110), weighted(world, 1, 0)]);
+                for (port, number) in [(9100, 0), (9105, 1), (9110, 2)] {
+                    assert!(is_new_at(stage, world, (world.client, port), number));
+                }
+                assert!(
+                    !is_new_at(stage, world, (world.client, WEB), 3),
+                    "its own service"
+                );
+                for port in [1, 9099, 9111, 65_535] {
+                    let packet = between(world.client, world.vip).tcp(SYN, 1024, port);
+                    stage.passes(&packet, NotForService);
+                }
+                let datagram = between(world.client, world.vip).udp(1024, 9105);
+                stage.passes(&datagram, NotForService);
+                let elsewhere = between(world.client, world.other_client).tcp(SYN, 1024, 9105);
+                stage.passes(&elsewhere, NotForService);
+            }
+        },
+    ),
+    (
+        "a service with one port has it within another's range, and gives it back",
+        |stage| {
+            for world in stage.families() {
+                let any = ranged(world, Tcp, 1, 65_535);
+                stage.follow(&[any.clone(), weighted(world, 1, 0)]);
+                assert!(!is_new_at(stage, world, (world.client, WEB), 0));
+                assert!(is_new_at(stage, world, (world.client, WEB + 70), 1));
+                assert!(is_new_at(stage, world, (world.client, 1), 2));
+                stage.follow(&[weighted(world, 1, 0)]);
+                let packet = between(world.other_client, world.vip).tcp(SYN, 1024, WEB + 70);
+                stage.passes(&packet, NotForService);
+            }
+        },
+    ),
 ];
+
+/// Several ports, all to `new`. Only what opens flows is played: mode `nat` has no way back for them.
+fn ranged(world: World, protocol: Protocol, first: u16, last: u16) -> Service {
+    let mut service = world.web(protocol, &[("new", 1, &[world.endpoint(2, 2)])]);
+    service.name = "range".to_owned();
+    service.address.set_port(first);
+    service.ports = Ports::To(last);
+    service
+}
 
 fn rule(address: IpAddr, length: u8, old: u64, new: u64) -> Rule {
     let from = Prefix { address, length }

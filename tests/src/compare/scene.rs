@@ -7,7 +7,8 @@ use std::time::Duration;
 use fastrand::Rng;
 use lb_tests::node::{v4, v6};
 use lb_userspace::desired::{
-    Affinity, Backend, Endpoint, Idle, Prefix, Protocol, Rule, Scheduling, Selection, Service,
+    Affinity, Backend, Endpoint, Idle, Ports, Prefix, Protocol, Rule, Scheduling, Selection,
+    Service,
 };
 use lb_userspace::lab::{VIP_V4, VIP_V6};
 use lb_userspace::weights::from_relative;
@@ -100,6 +101,7 @@ impl Scene {
             address,
             protocol,
             slots: if address.port() == 9000 { 1024 } else { 256 },
+            ports: Ports::One,
             selection: Selection {
                 rules: self.rules(address, protocol),
                 ..selection(address, protocol)

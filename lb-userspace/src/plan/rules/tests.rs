@@ -1,7 +1,7 @@
 use std::collections::BTreeSet;
 
 use super::*;
-use crate::desired::{Backend, Desired, Endpoint, Idle, Protocol, Selection};
+use crate::desired::{Backend, Desired, Endpoint, Idle, Ports, Protocol, Selection};
 use crate::plan::{Image, Plan};
 use crate::weights::from_relative;
 
@@ -30,6 +30,7 @@ fn service(rules: Vec<Rule>) -> Service {
         address: ([10, 99, 0, 1], 80).into(),
         protocol: Protocol::Tcp,
         slots: 1024,
+        ports: Ports::One,
         selection: Selection {
             rules: rules.into(),
             ..Selection::default()
