@@ -24,8 +24,20 @@ pub struct Service {
     pub table: u64,
     /// Idle limits in ticks: TCP opening, open, closing; UDP.
     pub idle: [u16; 4],
+    /// How packets reach the endpoints: 0 `nat`, 1 `dsr`, 2 `ipip`, 3 `gue`.
+    pub mode: u8,
+    /// Bits of [`flag`].
+    pub flags: u8,
+    /// Leading bits of the client's address that select the slot; 0: the whole flow does, its port too.
+    pub client_bits: u8,
     /// Zero.
-    pub reserved: [u64; 2],
+    pub zero: u8,
+    /// UDP port of the endpoints' end of a `gue` tunnel, host order.
+    pub tunnel_port: u16,
+    /// Largest TCP segment that may be announced, in bytes; with [`flag::CLAMP`].
+    pub mss: u16,
+    /// Zero.
+    pub reserved: u64,
 }
 
 /// One endpoint of one backend of one service. Map `ENDPOINTS`: array, index = endpoint id; id 0 is
@@ -96,6 +108,20 @@ pub struct EndpointCounters {
     pub refused: u64,
 }
 
+/// What a service asks for: bits of [`Service::flags`].
+pub mod flag {
+    /// ICMP echo to the virtual address is answered.
+    pub const ECHO: u8 = 1;
+    /// New flows are dealt out one by one instead of by their hash.
+    pub const EXACT: u8 = 2;
+    /// Networks of clients have tables of their own.
+    pub const RULES: u8 = 4;
+    /// Any of several ports.
+    pub const RANGE: u8 = 8;
+    /// [`Service::mss`](super::Service::mss) is in force.
+    pub const CLAMP: u8 = 16;
+}
+
 /// What XDP can do on an interface: bits of the values of map `EGRESS`, written by the daemon.
 pub mod egress {
     /// XDP_TX arrives: the driver sends, or for a veth the other end receives XDP frames.
@@ -128,7 +154,13 @@ impl Service {
         basis: 0,
         table: 0,
         idle: [0; 4],
-        reserved: [0; 2],
+        mode: 0,
+        flags: 0,
+        client_bits: 0,
+        zero: 0,
+        tunnel_port: 0,
+        mss: 0,
+        reserved: 0,
     };
 
     /// Port (host order), protocol and family as one word, never 0 or 1.

@@ -216,7 +216,7 @@ impl Planner {
                     basis: identity.basis(&self.keys),
                     table: table.context("a new service without a table")?.word(),
                     idle,
-                    reserved: [0; 2],
+                    ..Service::EMPTY
                 };
                 // The place is taken in the image, so that the next service finds another; the kernel
                 // hears of it last.
