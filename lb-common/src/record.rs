@@ -24,7 +24,7 @@ pub struct Service {
     pub table: u64,
     /// Idle limits in ticks: TCP opening, open, closing; UDP.
     pub idle: [u16; 4],
-    /// How packets reach the endpoints: 0 `nat`, 1 `dsr`, 2 `ipip`, 3 `gue`.
+    /// How packets of new flows reach the endpoints, one of [`mode`].
     pub mode: u8,
     /// Bits of [`flag`].
     pub flags: u8,
@@ -62,8 +62,20 @@ pub struct Endpoint {
     pub service: u16,
     /// Index of its backend's name. The kernel does not read it.
     pub backend: u16,
+    /// How packets reach it, one of [`mode`]. In this record and not only in its service's: a flow keeps
+    /// the mode it was opened with.
+    pub mode: u8,
     /// Zero.
-    pub reserved: [u64; 2],
+    pub zero: u8,
+    /// UDP port of its end of a `gue` tunnel, host order.
+    pub tunnel_port: u16,
+    /// Bits of the last four bytes of `source` that the flow's hash fills, in packet byte order: a tunnel's
+    /// packets come from many addresses, so that the endpoint's host spreads them over its processors.
+    pub spread: u32,
+    /// [`crate::encapsulate::base`] of an IPv4 tunnel.
+    pub base: u32,
+    /// Zero.
+    pub reserved: u32,
 }
 
 /// Name of a backend, for the next daemon. Map `BACKENDS`: array. The kernel does not read it.
@@ -108,6 +120,18 @@ pub struct EndpointCounters {
     pub refused: u64,
 }
 
+/// How packets reach an endpoint.
+pub mod mode {
+    /// Translated: from the node's address and a port of the flow's own.
+    pub const NAT: u8 = 0;
+    /// As they are, to the endpoint's link-layer address.
+    pub const DSR: u8 = 1;
+    /// In another IP header (RFC 2003, 2473, 4213).
+    pub const IPIP: u8 = 2;
+    /// In another IP header and a UDP header (draft-ietf-intarea-gue-09, variant 1).
+    pub const GUE: u8 = 3;
+}
+
 /// What a service asks for: bits of [`Service::flags`].
 pub mod flag {
     /// ICMP echo to the virtual address is answered.
@@ -134,6 +158,18 @@ pub mod egress {
 
 /// Destination MAC address that marks a frame for `lb_deliver`: locally administered, nobody's.
 pub const HAND_OVER_MAC: [u8; 6] = *b"\x02lb\x00>>";
+
+/// As [`HAND_OVER_MAC`], for a packet that goes not to its destination address but to the link-layer
+/// address of the endpoint with this id.
+#[inline(always)]
+pub const fn hand_over_to(endpoint: u16) -> [u8; 6] {
+    let [high, low] = endpoint.to_be_bytes();
+    let [a, b, c, d] = HAND_OVER_TO;
+    [a, b, c, d, high, low]
+}
+
+/// What [`hand_over_to`] begins with.
+pub const HAND_OVER_TO: [u8; 4] = *b"\x02lb\x01";
 
 /// Which pages hold a service's table, and how large it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -197,7 +233,12 @@ impl Endpoint {
         family: 0,
         service: 0,
         backend: 0,
-        reserved: [0; 2],
+        mode: 0,
+        zero: 0,
+        tunnel_port: 0,
+        spread: 0,
+        base: 0,
+        reserved: 0,
     };
 }
 

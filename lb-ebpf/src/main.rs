@@ -11,6 +11,7 @@
 //! | `pipeline` | the steps in order |
 //! | `service`, `flow`, `select`, `forward`, `count` | a step each |
 //! | `rare` | admission and each step of a flow's life: once a flow, not once a packet |
+//! | `too_big` | the answer to a packet larger than its way out |
 //! | `deliver` | what XDP cannot send, sent by the kernel |
 //! | `maps` | every map: key → value, who writes, who reads |
 //! | `frame` | the only pointer arithmetic |
@@ -33,6 +34,7 @@ mod pipeline;
 mod rare;
 mod select;
 mod service;
+mod too_big;
 
 use aya_ebpf::{
     macros::{classifier, xdp},

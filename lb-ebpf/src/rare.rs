@@ -9,10 +9,11 @@ use lb_common::{
     flow::{self, Client, Entrant, Flows, Probe, State, Step, Steps},
     parse::UDP,
     phase::Progress,
+    record::mode,
     verdict::Reason,
 };
 
-use crate::maps::{FlowMap, SERVICES, SecretKeys, node_ports, now};
+use crate::maps::{ENDPOINTS, FlowMap, SERVICES, SecretKeys, node_ports, now};
 use crate::{count, select};
 
 /// What a flow was given.
@@ -20,7 +21,7 @@ use crate::{count, select};
 pub struct Given {
     /// Endpoint id.
     pub endpoint: u16,
-    /// Node port towards it.
+    /// Node port towards it; the virtual port where packets are not translated.
     pub node_port: u16,
 }
 
@@ -42,6 +43,12 @@ where
 {
     let service = SERVICES.get(service as u32).ok_or(Reason::Inconsistent)?;
     let (endpoint, record) = select::endpoint(service, hash)?;
+    if record.mode != mode::NAT {
+        return Ok(Given {
+            endpoint,
+            node_port: service.port(),
+        });
+    }
     match flow::choose(
         &FlowMap,
         &SecretKeys,
@@ -76,9 +83,13 @@ where
     let Some(service) = SERVICES.get(service as u32) else {
         return false;
     };
+    let Some(endpoint) = ENDPOINTS.get(given.endpoint as u32) else {
+        return false;
+    };
     let entrant = Entrant {
         endpoint: given.endpoint,
         node_port: given.node_port,
+        is_one_sided: endpoint.mode != mode::NAT,
         progress,
         idle_ticks: progress.idle_ticks(service.idle),
     };

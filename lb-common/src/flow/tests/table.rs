@@ -122,6 +122,7 @@ impl<A: Numbered> Table<A> {
         let entrant = Entrant {
             endpoint,
             node_port,
+            is_one_sided: false,
             progress,
             idle_ticks,
         };
