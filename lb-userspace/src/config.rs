@@ -11,6 +11,10 @@
 //! address = "10.99.0.1:9000"       # IPv6 as "[fd99::1]:9000"
 //! protocol = "tcp"                 # or "udp"
 //! slots = 65536                    # optional: a power of two, 256 to 65536
+//! mode = "nat"                     # optional: or "dsr", "ipip", "gue"
+//! tunnel-port = 6080               # optional, gue: UDP port of the endpoints' end
+//! tunnel-source = "172.16.0.0/16"  # optional, ipip and gue: network that tunnels come from, by flow
+//! mss = 1400                       # optional: largest TCP segment that a SYN may announce
 //! idle = { opening = "30s", open = "1h", closing = "60s", udp = "30s" }   # optional, each one too
 //!
 //! [[service.backend]]
@@ -30,6 +34,7 @@
 
 mod address;
 mod check;
+mod delivery;
 mod error;
 mod seed;
 mod service;

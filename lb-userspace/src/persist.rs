@@ -204,7 +204,7 @@ mod hex_seed {
 mod tests {
     use super::*;
     use crate::dataplane::Counters;
-    use crate::desired::{Idle, Protocol, Service};
+    use crate::desired::{Delivery, Idle, Protocol, Service};
     use crate::weights::Weight;
 
     fn kept() -> Kept {
@@ -232,6 +232,7 @@ mod tests {
             protocol: Protocol::Tcp,
             slots: 256,
             idle: Idle::default(),
+            delivery: Delivery::default(),
             backends: Vec::new(),
         };
         let counters = Counters {

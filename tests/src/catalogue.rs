@@ -6,11 +6,13 @@
 //! | `world` | addresses, services and endpoints of the cases |
 //! | `pass` | what is not ours, and passes untouched |
 //! | `forward` | what is turned, and how it leaves |
+//! | `modes` | what is carried as it is: to a neighbour, in tunnels |
 //! | `flow` | a flow's life |
 //! | `room` | what happens when there is no room |
 
 mod flow;
 mod forward;
+mod modes;
 mod pass;
 mod room;
 mod stage;
@@ -29,7 +31,11 @@ type Case = (&'static str, fn(&mut Stage<'_>));
 /// Every case.
 pub fn trials() -> Vec<Trial> {
     let shared = Shared::default();
-    let cases = pass::CASES.iter().chain(forward::CASES).chain(flow::CASES);
+    let cases = pass::CASES
+        .iter()
+        .chain(forward::CASES)
+        .chain(flow::CASES)
+        .chain(modes::CASES);
     let mut trials: Vec<Trial> = cases
         .map(|&(name, case)| {
             let shared = shared.clone();

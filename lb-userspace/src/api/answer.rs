@@ -68,6 +68,8 @@ pub struct ServiceView {
     pub address: SocketAddr,
     /// TCP or UDP.
     pub protocol: Protocol,
+    /// How packets reach its endpoints: `nat`, `dsr`, `ipip` or `gue`.
+    pub mode: String,
     /// Size of its table.
     pub slots: u32,
     /// Digest of its table, 16 hex digits: equal on nodes that forward equally.

@@ -7,8 +7,8 @@ use toml::Spanned;
 
 use super::error::Mistake;
 use super::shape::{BackendEntry, IdleEntry, ServiceEntry, Span};
-use super::{SourceLookup, address};
-use crate::desired::{Backend, Endpoint, Idle, Service};
+use super::{SourceLookup, address, delivery};
+use crate::desired::{Backend, Endpoint, Idle, Mode, Service};
 use crate::weights::{self, Weight};
 
 /// Slots of a service when the file does not say.
@@ -36,7 +36,9 @@ fn one(entry: &Spanned<ServiceEntry>, source: SourceLookup<'_>) -> Result<Servic
     let name = name(&shape.name, "service.name")?;
     let address = address::parse(&shape.address, "service.address")?;
     let idle = idle(&shape.idle)?;
-    let backends = backends(entry, &name, address, source)?;
+    let delivery = delivery::delivery(shape)?;
+    let backends = backends(entry, &name, (address, delivery.mode), source)?;
+    delivery::one_source(shape, &delivery, &backends)?;
     let slots = slots(shape.slots.as_ref())?;
     Ok(Service {
         name,
@@ -44,6 +46,7 @@ fn one(entry: &Spanned<ServiceEntry>, source: SourceLookup<'_>) -> Result<Servic
         protocol: shape.protocol,
         slots,
         idle,
+        delivery,
         backends,
     })
 }
@@ -163,7 +166,7 @@ fn limit(
 fn backends(
     service: &Spanned<ServiceEntry>,
     service_name: &str,
-    address: SocketAddr,
+    of: (SocketAddr, Mode),
     source: SourceLookup<'_>,
 ) -> Result<Vec<Backend>, Mistake> {
     let entries = &service.get_ref().backends;
@@ -193,7 +196,7 @@ fn backends(
         }
         let mut endpoints = Vec::new();
         for text in &entry.endpoints {
-            let endpoint = endpoint(text, entry, address, source)?;
+            let endpoint = endpoint(text, entry, of, source)?;
             only_here(text, &endpoint, &endpoints, &backends)?;
             endpoints.push(endpoint);
         }
@@ -235,16 +238,10 @@ fn weights(entries: &[Spanned<BackendEntry>]) -> Result<Vec<Weight>, Mistake> {
 fn endpoint(
     text: &Spanned<String>,
     backend: &BackendEntry,
-    service: SocketAddr,
+    (service, mode): (SocketAddr, Mode),
     source: SourceLookup<'_>,
 ) -> Result<Endpoint, Mistake> {
-    let address = address::parse(text, ENDPOINTS)?;
-    if address.is_ipv4() != service.is_ipv4() {
-        let (ours, theirs) = (address::family(address.ip()), address::family(service.ip()));
-        let problem = format!("{address} is {ours}, the service {theirs}");
-        let hint = "endpoints have the address family of their service";
-        return Err(Mistake::new(text.span(), ENDPOINTS, problem, hint));
-    }
+    let address = delivery::endpoint(text, service, mode)?;
     let source = match &backend.source {
         Some(given) => given_source(given, address)?,
         None => source(address).map_err(|cause| {

@@ -75,6 +75,7 @@ pub(super) fn services(
         name: service.name.clone(),
         address: service.address,
         protocol: service.protocol,
+        mode: service.delivery.mode.name().to_owned(),
         slots: service.slots,
         digest: table(tables, &service.name).map(digest).unwrap_or_default(),
         source: origin(state, &service.name),

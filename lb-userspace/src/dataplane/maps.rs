@@ -17,6 +17,7 @@ use crate::plan::{Image, Write, pages_of};
 const IDENTITY: usize = 2;
 const TABLE: usize = 4;
 const IDLE: usize = 5;
+const TRAITS: usize = 6;
 
 /// The maps that are memory to the daemon.
 pub struct Maps {
@@ -140,6 +141,10 @@ impl Maps {
             Write::Idle(id, idle) => {
                 self.services
                     .store(usize::from(*id), IDLE, bytemuck::cast(*idle));
+            }
+            Write::Traits(id, traits) => {
+                self.services
+                    .store(usize::from(*id), TRAITS, traits.word());
             }
             Write::RemoveService(id) => {
                 self.services

@@ -70,7 +70,7 @@ impl Carried {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::desired::Idle;
+    use crate::desired::{Delivery, Idle};
 
     fn service(name: &str, port: u16) -> Service {
         Service {
@@ -79,6 +79,7 @@ mod tests {
             protocol: Protocol::Tcp,
             slots: 256,
             idle: Idle::default(),
+            delivery: Delivery::default(),
             backends: Vec::new(),
         }
     }

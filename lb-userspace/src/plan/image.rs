@@ -66,6 +66,11 @@ impl Image {
                     service.idle = *idle;
                 }
             }
+            Write::Traits(id, traits) => {
+                if let Some(service) = self.services.get_mut(id) {
+                    *service = traits.within(*service);
+                }
+            }
             Write::RemoveService(id) => {
                 if let Some(service) = self.services.remove(id) {
                     self.retire(service.table);

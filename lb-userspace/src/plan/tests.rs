@@ -8,7 +8,7 @@ use lb_common::record::TableRef;
 use proptest::prelude::*;
 
 use super::{Image, Plan, Tables, Write, pages_of};
-use crate::desired::{Backend, Desired, Endpoint, Idle, Protocol, Service};
+use crate::desired::{Backend, Delivery, Desired, Endpoint, Idle, Protocol, Service};
 use crate::weights::from_relative;
 
 /// A service on 10.99.0.`n` with backends `a`, `b`, `c` of so many endpoints and weights.
@@ -37,6 +37,7 @@ fn service(n: u8, slots: u32, backends: &[(usize, u64)]) -> Service {
         protocol: Protocol::Tcp,
         slots,
         idle: Idle::default(),
+        delivery: Delivery::default(),
         backends: backends.collect(),
     }
 }

@@ -1,5 +1,5 @@
 use super::*;
-use crate::desired::{Backend, Endpoint, Idle, Protocol};
+use crate::desired::{Backend, Delivery, Endpoint, Idle, Protocol};
 
 /// A service whose backends have one endpoint each and the given relative weights.
 fn service(name: &str, backends: &[(&str, u64)]) -> Service {
@@ -25,6 +25,7 @@ fn service(name: &str, backends: &[(&str, u64)]) -> Service {
         protocol: Protocol::Tcp,
         slots: 65_536,
         idle: Idle::default(),
+        delivery: Delivery::default(),
         backends: backends.collect(),
     }
 }

@@ -177,11 +177,12 @@ pub const CASES: &[Case] = &[
             });
         },
     ),
-    ("the largest packet goes, one larger does not", |stage| {
+    ("the largest packet goes, of one larger the sender is told", |stage| {
         both(stage, Udp, |stage, world| {
             let most = 1500 - 8 - if world.is_v4() { 20 } else { 40 };
             opens(stage, world, &datagram(world).payload(&vec![1; most]));
-            stage.drops(&datagram(world).payload(&vec![1; most + 1]), TooBig);
+            let larger = datagram(world).payload(&vec![1; most + 1]);
+            stage.tells_the_sender(&larger, 1500);
         });
     }),
 ];

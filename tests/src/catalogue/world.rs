@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use lb_tests::node::{v4, v6};
-use lb_userspace::desired::{Backend, Endpoint, Idle, Protocol, Service};
+use lb_userspace::desired::{Backend, Delivery, Endpoint, Idle, Protocol, Service};
 use lb_userspace::lab::{VIP_V4, VIP_V6};
 use lb_userspace::weights::from_relative;
 
@@ -88,6 +88,7 @@ impl World {
             protocol,
             slots: 256,
             idle: Idle::default(),
+            delivery: Delivery::default(),
             backends: backends.collect(),
         }
     }

@@ -6,6 +6,7 @@
 //! | [`sticky`] | flows stay where they are, also ten thousand of them |
 //! | [`life`] | `lbd` killed, stopped, started twice, told to read its file again, detached |
 //! | [`paths`] | neighbours from cold, large transfers, generic mode, what is not ours |
+//! | [`modes`] | endpoints that answer themselves: dsr, ipip, gue |
 //! | [`counters`] | what was counted stays counted |
 //! | [`socket`] | the API without our client |
 //! | [`commands`] | `lbctl` and `lbd` as typed: answers, mistakes, exit codes |
@@ -16,6 +17,7 @@ mod commands;
 mod counters;
 mod demonstration;
 mod life;
+mod modes;
 mod paths;
 mod readme;
 mod scene;
@@ -33,6 +35,7 @@ pub fn trials() -> Vec<Trial> {
         shares::trials(),
         sticky::trials(),
         life::trials(),
+        modes::trials(),
         paths::trials(),
         counters::trials(),
         socket::trials(),

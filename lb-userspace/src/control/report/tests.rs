@@ -1,5 +1,5 @@
 use super::*;
-use crate::desired::{Endpoint, Idle, Protocol};
+use crate::desired::{Delivery, Endpoint, Idle, Protocol};
 use crate::state::{Overrides, Request};
 use crate::weights;
 
@@ -28,6 +28,7 @@ fn echo(backends: &[(&str, u64)]) -> Service {
         protocol: Protocol::Tcp,
         slots: 256,
         idle: Idle::default(),
+        delivery: Delivery::default(),
         backends: backends.collect(),
     }
 }
