@@ -130,11 +130,7 @@ pub fn hop<A: Route>(
 ///
 /// Out of line, because the question is large and the program's stack is small.
 #[inline(never)]
-fn ask<A: Route>(
-    frame: &XdpFrame,
-    parcel: &Parcel<A>,
-    destination: u64,
-) -> Result<usize, Reason> {
+fn ask<A: Route>(frame: &XdpFrame, parcel: &Parcel<A>, destination: u64) -> Result<usize, Reason> {
     let to = &parcel.to;
     let ingress = frame.ingress();
     let mut question = Question::new();

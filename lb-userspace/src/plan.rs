@@ -149,7 +149,9 @@ impl Planner {
                 place == Some(record.service)
                     && service.backends.iter().any(|b| {
                         Some(&b.name) == backend
-                            && b.endpoints.iter().any(|e| is_record_of(record, service, e, &keys))
+                            && b.endpoints
+                                .iter()
+                                .any(|e| is_record_of(record, service, e, &keys))
                     })
             })
         };

@@ -19,8 +19,8 @@ use std::ops::RangeInclusive;
 
 use anyhow::{Context as _, Result, ensure};
 use lb_common::address::{V4, V6};
-use lb_common::{hash, record};
 use lb_common::verdict::{Reason, Verdict};
+use lb_common::{hash, record};
 use lb_userspace::desired::{self, Protocol};
 use lb_userspace::table::{self, SlotCount, Table};
 
@@ -29,9 +29,9 @@ pub use life::Idle;
 use life::Life;
 pub use read::{Read, read};
 pub use too_big::too_big;
+use turn::turn;
 pub use wrap::Carry;
 use wrap::wrap;
-use turn::turn;
 
 /// Stands for a node port that the program has yet to tell.
 const UNKNOWN: u16 = 0;
@@ -390,7 +390,10 @@ impl Prediction {
     /// A packet that the kernel shall carry to a neighbour names the endpoint's id, which is the
     /// program's choice.
     fn adopt_endpoint_id(&mut self, out: &[u8]) {
-        let mac = self.sent.as_mut().and_then(|it| it.destination_mac.as_mut());
+        let mac = self
+            .sent
+            .as_mut()
+            .and_then(|it| it.destination_mac.as_mut());
         if let (Some(mac), Some(id)) = (mac, out.get(4..6))
             && mac[..4] == record::HAND_OVER_TO
         {

@@ -1,5 +1,4 @@
 use super::*;
-use crate::address::Address as _;
 use crate::checksum::full;
 use crate::decapsulate::{carried, decapsulate};
 use crate::parse::{self, Network, Parse};

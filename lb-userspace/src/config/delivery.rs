@@ -51,7 +51,11 @@ fn mss(asked: &Spanned<u64>) -> Result<u16, Mistake> {
     let mss = u16::try_from(*asked.get_ref()).ok();
     mss.filter(|it| MSS.contains(it)).ok_or_else(|| {
         let problem = format!("{} is out of range", asked.get_ref());
-        let hint = format!("use {} to {}: bytes of a TCP segment", MSS.start(), MSS.end());
+        let hint = format!(
+            "use {} to {}: bytes of a TCP segment",
+            MSS.start(),
+            MSS.end()
+        );
         Mistake::new(asked.span(), "service.mss", problem, hint)
     })
 }
@@ -88,11 +92,17 @@ fn network(text: &Spanned<String>) -> Result<Network, Mistake> {
     };
     if !(8..most).contains(&bits) {
         let hint = "leave some bits to the flows: 8 to 31 of IPv4, 8 to 127 of IPv6";
-        return Err(wrong(format!("/{bits} leaves too few bits, or too many"), hint));
+        return Err(wrong(
+            format!("/{bits} leaves too few bits, or too many"),
+            hint,
+        ));
     }
     if free != Some(0) {
         let hint = "write the network's first address";
-        return Err(wrong(format!("{address} has bits after the first {bits}"), hint));
+        return Err(wrong(
+            format!("{address} has bits after the first {bits}"),
+            hint,
+        ));
     }
     Ok(Network { address, bits })
 }
@@ -157,11 +167,19 @@ pub(super) fn one_source(
         let hint = "use a network of the endpoints' family";
         return Err(Mistake::new(text.span(), TUNNEL_SOURCE, problem, hint));
     }
-    let given = service.backends.iter().find_map(|it| it.get_ref().source.as_ref());
+    let given = service
+        .backends
+        .iter()
+        .find_map(|it| it.get_ref().source.as_ref());
     if let Some(source) = given {
         let problem = "the service has a tunnel-source already";
         let hint = "remove one of them";
-        return Err(Mistake::new(source.span(), "service.backend.source", problem, hint));
+        return Err(Mistake::new(
+            source.span(),
+            "service.backend.source",
+            problem,
+            hint,
+        ));
     }
     Ok(())
 }

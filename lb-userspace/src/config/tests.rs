@@ -322,7 +322,11 @@ fn a_file_that_is_not_there_says_how_to_name_one() {
 
 /// `ECHO` with these lines in its service.
 fn with(lines: &str) -> String {
-    ECHO.replacen("protocol = \"tcp\"\n", &format!("protocol = \"tcp\"\n{lines}\n"), 1)
+    ECHO.replacen(
+        "protocol = \"tcp\"\n",
+        &format!("protocol = \"tcp\"\n{lines}\n"),
+        1,
+    )
 }
 
 fn delivery_of(text: &str) -> Delivery {
@@ -359,7 +363,10 @@ fn where_ports_are_not_changed_an_endpoint_has_the_services() {
     assert_eq!(endpoints[0].address, ([10, 64, 1, 2], 9000).into());
     let text = text.replacen("10.64.1.3:9000", "10.64.1.3:8080", 1);
     let error = parse(&text).expect_err("another port");
-    assert!(error.to_string().contains("mode dsr does not change ports"), "{error}");
+    assert!(
+        error.to_string().contains("mode dsr does not change ports"),
+        "{error}"
+    );
     let bare = error_of(&ECHO.replacen("10.64.1.2:9000", "10.64.1.2", 1));
     assert!(bare.contains("is not an address and port"), "{bare}");
 }
@@ -372,7 +379,10 @@ fn a_tunnel_leads_to_either_family() {
     assert_eq!(endpoints[0].source, "fd64::1".parse::<IpAddr>().unwrap());
     let text = text.replacen("ipip", "dsr", 1);
     let error = error_of(&text);
-    assert!(error.contains("[fd64::2]:9000 is IPv6, the service IPv4"), "{error}");
+    assert!(
+        error.contains("[fd64::2]:9000 is IPv6, the service IPv4"),
+        "{error}"
+    );
 }
 
 fn error_of(text: &str) -> String {
@@ -384,15 +394,27 @@ fn error_of(text: &str) -> String {
 fn what_a_mode_has_not_is_refused() {
     for (lines, said) in [
         ("mode = \"ipp\"", "did you mean `ipip`?"),
-        ("mode = \"dsr\"\ntunnel-port = 6080", "mode dsr has no port of its own"),
+        (
+            "mode = \"dsr\"\ntunnel-port = 6080",
+            "mode dsr has no port of its own",
+        ),
         ("mode = \"gue\"\ntunnel-port = 0", "0 is not a port"),
-        ("tunnel-source = \"172.16.0.0/16\"", "mode nat has no tunnel"),
+        (
+            "tunnel-source = \"172.16.0.0/16\"",
+            "mode nat has no tunnel",
+        ),
         (
             "mode = \"ipip\"\ntunnel-source = \"172.16.0.1/16\"",
             "172.16.0.1 has bits after the first 16",
         ),
-        ("mode = \"ipip\"\ntunnel-source = \"172.16.0.0\"", "is not a network"),
-        ("mode = \"ipip\"\ntunnel-source = \"10.0.0.1/32\"", "/32 leaves too few bits"),
+        (
+            "mode = \"ipip\"\ntunnel-source = \"172.16.0.0\"",
+            "is not a network",
+        ),
+        (
+            "mode = \"ipip\"\ntunnel-source = \"10.0.0.1/32\"",
+            "/32 leaves too few bits",
+        ),
         (
             "mode = \"ipip\"\ntunnel-source = \"fd00::/64\"",
             "is IPv6, the endpoint 10.64.1.2:9000 IPv4",
@@ -405,7 +427,10 @@ fn what_a_mode_has_not_is_refused() {
     }
     let text = with("mode = \"ipip\"").replacen("10.64.1.2:9000", "10.99.0.1", 1);
     assert!(error_of(&text).contains("is the address of the service"));
-    let text = with("mode = \"ipip\"\ntunnel-source = \"172.16.0.0/16\"")
-        .replacen("weight = 3", "weight = 3\nsource = \"10.64.1.1\"", 1);
+    let text = with("mode = \"ipip\"\ntunnel-source = \"172.16.0.0/16\"").replacen(
+        "weight = 3",
+        "weight = 3\nsource = \"10.64.1.1\"",
+        1,
+    );
     assert!(error_of(&text).contains("the service has a tunnel-source already"));
 }

@@ -143,8 +143,7 @@ impl Maps {
                     .store(usize::from(*id), IDLE, bytemuck::cast(*idle));
             }
             Write::Traits(id, traits) => {
-                self.services
-                    .store(usize::from(*id), TRAITS, traits.word());
+                self.services.store(usize::from(*id), TRAITS, traits.word());
             }
             Write::RemoveService(id) => {
                 self.services

@@ -114,7 +114,10 @@ fn free(network: Network) -> u32 {
         IpAddr::V6(_) => 128,
     };
     let free = u32::from(length - network.bits);
-    u32::MAX.checked_shl(free).map_or(u32::MAX, |fixed| !fixed).to_be()
+    u32::MAX
+        .checked_shl(free)
+        .map_or(u32::MAX, |fixed| !fixed)
+        .to_be()
 }
 
 #[cfg(test)]

@@ -135,7 +135,8 @@ pub fn flows(flows: &Flows, style: Style) -> String {
             it.service.clone(),
             it.backend.clone(),
             it.endpoint.to_string(),
-            it.node_port.map_or_else(|| "-".to_owned(), |port| port.to_string()),
+            it.node_port
+                .map_or_else(|| "-".to_owned(), |port| port.to_string()),
             it.phase.clone(),
             format!("{} s", it.idle_seconds),
         ]

@@ -19,41 +19,50 @@ use super::world::{CLIENT_PORT, WEB, World};
 const GUE: Mode = Mode::Gue { port: 6080 };
 
 pub const CASES: &[Case] = &[
-    ("dsr: a packet goes to its endpoint's MAC, one hop on", |stage| {
-        for world in stage.families() {
-            follow(stage, world, Tcp, Mode::Dsr, at(world.is_v4(), 1, 2));
-            for packet in [syn(world), syn(world).vlan(7), syn(world).qinq(7, 8)] {
-                let (way, on) = (stage.to(1, 2), packet.clone().one_hop_on());
-                stage.leaves(&packet, way, &on);
+    (
+        "dsr: a packet goes to its endpoint's MAC, one hop on",
+        |stage| {
+            for world in stage.families() {
+                follow(stage, world, Tcp, Mode::Dsr, at(world.is_v4(), 1, 2));
+                for packet in [syn(world), syn(world).vlan(7), syn(world).qinq(7, 8)] {
+                    let (way, on) = (stage.to(1, 2), packet.clone().one_hop_on());
+                    stage.leaves(&packet, way, &on);
+                }
+                let endpoint = at(world.is_v4(), 0, 50);
+                stage.follow(&[service(world, Udp, Mode::Dsr, endpoint)]);
+                let packet = datagram(world);
+                let way = stage.to(0, 50);
+                stage.leaves(&packet, way, &packet.clone().one_hop_on());
             }
-            let endpoint = at(world.is_v4(), 0, 50);
-            stage.follow(&[service(world, Udp, Mode::Dsr, endpoint)]);
-            let packet = datagram(world);
-            let way = stage.to(0, 50);
-            stage.leaves(&packet, way, &packet.clone().one_hop_on());
-        }
-    }),
-    ("dsr: without a neighbour entry the kernel is told whose", |stage| {
-        for world in stage.families() {
-            follow(stage, world, Tcp, Mode::Dsr, at(world.is_v4(), 1, 99));
-            let run = stage.play(&syn(world).bytes(), stage.node.client, HandedOver);
-            assert_eq!(run.action, XDP_PASS);
-            assert_eq!(run.frame[..4], HAND_OVER_TO);
-            assert_ne!(run.frame[4..6], [0, 0], "an endpoint has an id");
-            assert_eq!(run.frame[6..], syn(world).one_hop_on().bytes()[6..]);
-        }
-    }),
-    ("dsr: an endpoint behind a router is out of reach", |stage| {
-        for world in stage.families() {
-            let mut endpoint = at(world.is_v4(), 1, 2);
-            endpoint.address.set_ip(world.other_client);
-            follow(stage, world, Tcp, Mode::Dsr, endpoint);
-            stage.drops(&syn(world), NotOnLink);
-            // The same router is a way for others.
-            follow(stage, world, Tcp, Mode::Ipip, endpoint);
-            tunnels(stage, world, &syn(world), Mode::Ipip, (endpoint, (0, 2)));
-        }
-    }),
+        },
+    ),
+    (
+        "dsr: without a neighbour entry the kernel is told whose",
+        |stage| {
+            for world in stage.families() {
+                follow(stage, world, Tcp, Mode::Dsr, at(world.is_v4(), 1, 99));
+                let run = stage.play(&syn(world).bytes(), stage.node.client, HandedOver);
+                assert_eq!(run.action, XDP_PASS);
+                assert_eq!(run.frame[..4], HAND_OVER_TO);
+                assert_ne!(run.frame[4..6], [0, 0], "an endpoint has an id");
+                assert_eq!(run.frame[6..], syn(world).one_hop_on().bytes()[6..]);
+            }
+        },
+    ),
+    (
+        "dsr: an endpoint behind a router is out of reach",
+        |stage| {
+            for world in stage.families() {
+                let mut endpoint = at(world.is_v4(), 1, 2);
+                endpoint.address.set_ip(world.other_client);
+                follow(stage, world, Tcp, Mode::Dsr, endpoint);
+                stage.drops(&syn(world), NotOnLink);
+                // The same router is a way for others.
+                follow(stage, world, Tcp, Mode::Ipip, endpoint);
+                tunnels(stage, world, &syn(world), Mode::Ipip, (endpoint, (0, 2)));
+            }
+        },
+    ),
     ("ipip and gue: either family in either family", |stage| {
         for world in stage.families() {
             for mode in [Mode::Ipip, GUE, Mode::Gue { port: 9 }] {
@@ -83,30 +92,52 @@ pub const CASES: &[Case] = &[
             }
         }
     }),
-    ("ipip and gue: traffic class and congestion are copied out", |stage| {
-        for world in stage.families() {
-            for endpoint in [at(true, 1, 2), at(false, 1, 2)] {
-                follow(stage, world, Tcp, Mode::Ipip, endpoint);
-                for class in [0, 1, 2, 3, 0xb8, 0xff] {
-                    let packet = syn(world).class(class);
-                    tunnels(stage, world, &packet, Mode::Ipip, (endpoint, (1, 2)));
+    (
+        "ipip and gue: traffic class and congestion are copied out",
+        |stage| {
+            for world in stage.families() {
+                for endpoint in [at(true, 1, 2), at(false, 1, 2)] {
+                    follow(stage, world, Tcp, Mode::Ipip, endpoint);
+                    for class in [0, 1, 2, 3, 0xb8, 0xff] {
+                        let packet = syn(world).class(class);
+                        tunnels(stage, world, &packet, Mode::Ipip, (endpoint, (1, 2)));
+                    }
                 }
             }
-        }
-    }),
-    ("ipip: IPv4 options and IPv6 extension headers are carried", |stage| {
-        follow(stage, stage.v4, Tcp, Mode::Ipip, at(true, 1, 2));
-        let packet = syn(stage.v4).options(&[1; 40]);
-        tunnels(stage, stage.v4, &packet, Mode::Ipip, (at(true, 1, 2), (1, 2)));
-        follow(stage, stage.v6, Tcp, Mode::Ipip, at(true, 1, 2));
-        let packet = syn(stage.v6).extension(0, 24);
-        tunnels(stage, stage.v6, &packet, Mode::Ipip, (at(true, 1, 2), (1, 2)));
-    }),
+        },
+    ),
+    (
+        "ipip: IPv4 options and IPv6 extension headers are carried",
+        |stage| {
+            follow(stage, stage.v4, Tcp, Mode::Ipip, at(true, 1, 2));
+            let packet = syn(stage.v4).options(&[1; 40]);
+            tunnels(
+                stage,
+                stage.v4,
+                &packet,
+                Mode::Ipip,
+                (at(true, 1, 2), (1, 2)),
+            );
+            follow(stage, stage.v6, Tcp, Mode::Ipip, at(true, 1, 2));
+            let packet = syn(stage.v6).extension(0, 24);
+            tunnels(
+                stage,
+                stage.v6,
+                &packet,
+                Mode::Ipip,
+                (at(true, 1, 2), (1, 2)),
+            );
+        },
+    ),
     ("ipip: tunnels come from a network, by flow", |stage| {
         let networks = [
             (at(true, 1, 2), IpAddr::from([172, 16, 0, 0]), 12),
             (at(false, 1, 2), "fd00:1::".parse().expect("an address"), 64),
-            (at(false, 1, 2), "fd00:2::".parse().expect("an address"), 112),
+            (
+                at(false, 1, 2),
+                "fd00:2::".parse().expect("an address"),
+                112,
+            ),
         ];
         for world in stage.families() {
             for (endpoint, address, bits) in networks {
@@ -125,40 +156,46 @@ pub const CASES: &[Case] = &[
             }
         }
     }),
-    ("with its last hop a packet passes, for the kernel to answer", |stage| {
-        for world in stage.families() {
-            for mode in [Mode::Dsr, Mode::Ipip, GUE] {
-                follow(stage, world, Tcp, mode, at(world.is_v4(), 1, 2));
-                stage.passes(&syn(world).hops(1), Expiring);
-                stage.passes(&syn(world).hops(0), Expiring);
-            }
-        }
-    }),
-    ("the largest packet goes, of one larger the sender is told what fits", |stage| {
-        for world in stage.families() {
-            let headers = if world.is_v4() { 28 } else { 48 };
-            for (mode, endpoint, added) in [
-                (Mode::Dsr, at(world.is_v4(), 1, 2), 0),
-                (Mode::Ipip, at(true, 1, 2), 20),
-                (Mode::Ipip, at(false, 1, 2), 40),
-                (GUE, at(true, 1, 2), 28),
-                (GUE, at(false, 1, 2), 48),
-            ] {
-                follow(stage, world, Udp, mode, endpoint);
-                let most = 1500 - headers - added;
-                let packet = datagram(world).payload(&vec![1; most]);
-                if mode == Mode::Dsr {
-                    let way = stage.to(1, 2);
-                    stage.leaves(&packet, way, &packet.clone().one_hop_on());
-                } else {
-                    tunnels(stage, world, &packet, mode, (endpoint, (1, 2)));
+    (
+        "with its last hop a packet passes, for the kernel to answer",
+        |stage| {
+            for world in stage.families() {
+                for mode in [Mode::Dsr, Mode::Ipip, GUE] {
+                    follow(stage, world, Tcp, mode, at(world.is_v4(), 1, 2));
+                    stage.passes(&syn(world).hops(1), Expiring);
+                    stage.passes(&syn(world).hops(0), Expiring);
                 }
-                let larger = datagram(world).payload(&vec![1; most + 1]);
-                stage.tells_the_sender(&larger, 1500 - added as u32);
-                stage.tells_the_sender(&larger.qinq(7, 8), 1500 - added as u32);
             }
-        }
-    }),
+        },
+    ),
+    (
+        "the largest packet goes, of one larger the sender is told what fits",
+        |stage| {
+            for world in stage.families() {
+                let headers = if world.is_v4() { 28 } else { 48 };
+                for (mode, endpoint, added) in [
+                    (Mode::Dsr, at(world.is_v4(), 1, 2), 0),
+                    (Mode::Ipip, at(true, 1, 2), 20),
+                    (Mode::Ipip, at(false, 1, 2), 40),
+                    (GUE, at(true, 1, 2), 28),
+                    (GUE, at(false, 1, 2), 48),
+                ] {
+                    follow(stage, world, Udp, mode, endpoint);
+                    let most = 1500 - headers - added;
+                    let packet = datagram(world).payload(&vec![1; most]);
+                    if mode == Mode::Dsr {
+                        let way = stage.to(1, 2);
+                        stage.leaves(&packet, way, &packet.clone().one_hop_on());
+                    } else {
+                        tunnels(stage, world, &packet, mode, (endpoint, (1, 2)));
+                    }
+                    let larger = datagram(world).payload(&vec![1; most + 1]);
+                    stage.tells_the_sender(&larger, 1500 - added as u32);
+                    stage.tells_the_sender(&larger.qinq(7, 8), 1500 - added as u32);
+                }
+            }
+        },
+    ),
     ("not everybody is told that a packet is too big", |stage| {
         let world = stage.v4;
         follow(stage, world, Udp, Mode::Ipip, at(true, 1, 2));
@@ -200,31 +237,34 @@ pub const CASES: &[Case] = &[
             }
         }
     }),
-    ("nat: a SYN+ACK announces no larger segments than allowed", |stage| {
-        for world in stage.families() {
-            let endpoint = at(world.is_v4(), 1, 2);
-            let mut service = service(world, Tcp, Mode::Nat, endpoint);
-            service.delivery.mss = Some(1400);
-            stage.follow(&[service]);
-            let packet = syn(world);
-            let way = stage.to(1, 2);
-            let node_port = stage.forwards(&packet, way, |node_port| {
-                packet
+    (
+        "nat: a SYN+ACK announces no larger segments than allowed",
+        |stage| {
+            for world in stage.families() {
+                let endpoint = at(world.is_v4(), 1, 2);
+                let mut service = service(world, Tcp, Mode::Nat, endpoint);
+                service.delivery.mss = Some(1400);
+                stage.follow(&[service]);
+                let packet = syn(world);
+                let way = stage.to(1, 2);
+                let node_port = stage.forwards(&packet, way, |node_port| {
+                    packet
+                        .clone()
+                        .turned((endpoint.source, node_port), (endpoint.address.ip(), WEB))
+                });
+                let reply = between(endpoint.address.ip(), endpoint.source);
+                let reply = reply.tcp(SYN | ACK, WEB, node_port);
+                let turned = reply
                     .clone()
-                    .turned((endpoint.source, node_port), (endpoint.address.ip(), WEB))
-            });
-            let reply = between(endpoint.address.ip(), endpoint.source);
-            let reply = reply.tcp(SYN | ACK, WEB, node_port);
-            let turned = reply
-                .clone()
-                .turned((world.vip, WEB), (world.client, CLIENT_PORT));
-            let (reply, turned) = (
-                reply.tcp_options(&[2, 4, 0x22, 0]),
-                turned.tcp_options(&[2, 4, 5, 0x78]),
-            );
-            stage.returns(&reply, stage.node.one, &turned);
-        }
-    }),
+                    .turned((world.vip, WEB), (world.client, CLIENT_PORT));
+                let (reply, turned) = (
+                    reply.tcp_options(&[2, 4, 0x22, 0]),
+                    turned.tcp_options(&[2, 4, 5, 0x78]),
+                );
+                stage.returns(&reply, stage.node.one, &turned);
+            }
+        },
+    ),
     ("a flow keeps its endpoint and its mode", |stage| {
         for world in stage.families() {
             let (one, two) = (at(world.is_v4(), 1, 2), at(world.is_v4(), 2, 2));
@@ -239,44 +279,53 @@ pub const CASES: &[Case] = &[
             tunnels(stage, world, &packet, GUE, (two, (2, 2)));
         }
     }),
-    ("a flow of which one side is seen ends with the client's FIN or RST", |stage| {
-        for world in stage.families() {
-            for (port, flags, phase) in [(0, FIN | ACK, "closing"), (1, RST, "closed")] {
-                let endpoint = at(world.is_v4(), 1, 2);
-                follow(stage, world, Tcp, Mode::Ipip, endpoint);
-                let client = (world.client, CLIENT_PORT + port).into();
-                let packet = |flags| {
-                    between(world.client, world.vip).tcp(flags, CLIENT_PORT + port, WEB)
-                };
-                let counted = stage.counted(endpoint.address, |stage| {
-                    for (flags, phase) in [(SYN, "opening"), (ACK, "open")] {
+    (
+        "a flow of which one side is seen ends with the client's FIN or RST",
+        |stage| {
+            for world in stage.families() {
+                for (port, flags, phase) in [(0, FIN | ACK, "closing"), (1, RST, "closed")] {
+                    let endpoint = at(world.is_v4(), 1, 2);
+                    follow(stage, world, Tcp, Mode::Ipip, endpoint);
+                    let client = (world.client, CLIENT_PORT + port).into();
+                    let packet = |flags| {
+                        between(world.client, world.vip).tcp(flags, CLIENT_PORT + port, WEB)
+                    };
+                    let counted = stage.counted(endpoint.address, |stage| {
+                        for (flags, phase) in [(SYN, "opening"), (ACK, "open")] {
+                            tunnels(stage, world, &packet(flags), Mode::Ipip, (endpoint, (1, 2)));
+                            assert_eq!(stage.phase(client).as_deref(), Some(phase));
+                        }
                         tunnels(stage, world, &packet(flags), Mode::Ipip, (endpoint, (1, 2)));
-                        assert_eq!(stage.phase(client).as_deref(), Some(phase));
-                    }
-                    tunnels(stage, world, &packet(flags), Mode::Ipip, (endpoint, (1, 2)));
-                });
-                let seen = stage.phase(client);
-                // A closed flow is not listed.
-                assert_eq!(seen.as_deref(), (phase != "closed").then_some(phase));
-                let ended = (counted.closed, counted.reset_by_client);
-                assert_eq!(ended, if phase == "closing" { (1, 0) } else { (0, 1) });
-                assert_eq!((counted.opened, counted.packets_in, counted.packets_out), (1, 3, 0));
-                // The tuple may be used again at once, and is a new choice.
-                let other = at(world.is_v4(), 2, 2);
-                follow(stage, world, Tcp, Mode::Ipip, other);
-                tunnels(stage, world, &packet(SYN), Mode::Ipip, (other, (2, 2)));
+                    });
+                    let seen = stage.phase(client);
+                    // A closed flow is not listed.
+                    assert_eq!(seen.as_deref(), (phase != "closed").then_some(phase));
+                    let ended = (counted.closed, counted.reset_by_client);
+                    assert_eq!(ended, if phase == "closing" { (1, 0) } else { (0, 1) });
+                    assert_eq!(
+                        (counted.opened, counted.packets_in, counted.packets_out),
+                        (1, 3, 0)
+                    );
+                    // The tuple may be used again at once, and is a new choice.
+                    let other = at(world.is_v4(), 2, 2);
+                    follow(stage, world, Tcp, Mode::Ipip, other);
+                    tunnels(stage, world, &packet(SYN), Mode::Ipip, (other, (2, 2)));
+                }
             }
-        }
-    }),
-    ("in the middle of a connection without a flow nothing is carried", |stage| {
-        for world in stage.families() {
-            for mode in [Mode::Dsr, Mode::Ipip, GUE] {
-                follow(stage, world, Tcp, mode, at(world.is_v4(), 1, 2));
-                let data = between(world.client, world.vip).tcp(ACK, CLIENT_PORT + 9, WEB);
-                stage.drops(&data, NoFlow);
+        },
+    ),
+    (
+        "in the middle of a connection without a flow nothing is carried",
+        |stage| {
+            for world in stage.families() {
+                for mode in [Mode::Dsr, Mode::Ipip, GUE] {
+                    follow(stage, world, Tcp, mode, at(world.is_v4(), 1, 2));
+                    let data = between(world.client, world.vip).tcp(ACK, CLIENT_PORT + 9, WEB);
+                    stage.drops(&data, NoFlow);
+                }
             }
-        }
-    }),
+        },
+    ),
 ];
 
 /// An endpoint of a family on a segment, and the node's address there.

@@ -5,9 +5,7 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use lb_tests::node::{v4, v6};
-use lb_userspace::desired::{
-    Backend, Delivery, Endpoint, Idle, Mode, Network, Protocol, Service,
-};
+use lb_userspace::desired::{Backend, Delivery, Endpoint, Idle, Mode, Network, Protocol, Service};
 use lb_userspace::lab::{VIP_V4, VIP_V6};
 use lb_userspace::weights::from_relative;
 

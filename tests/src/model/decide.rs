@@ -10,8 +10,8 @@ use lb_userspace::desired::{self, Mode};
 use super::life::Life;
 use super::read::{Read, read};
 use super::{
-    Back, Carry, Effect, Flow, Goal, Model, Route, Sent, Service, Tuple, Turn, UNKNOWN, XDP_PASS, XDP_REDIRECT,
-    XDP_TX,
+    Back, Carry, Effect, Flow, Goal, Model, Route, Sent, Service, Tuple, Turn, UNKNOWN, XDP_PASS,
+    XDP_REDIRECT, XDP_TX,
 };
 use crate::packet::{TCP, UDP};
 

@@ -88,7 +88,9 @@ impl Packet {
                 segment.extend(source.to_be_bytes());
                 segment.extend(destination.to_be_bytes());
                 let length = ((20 + self.tcp_options.len()) / 4 * 16) as u8;
-                segment.extend([0, 0, 0, 1, 0, 0, 0, 2, length, flags, 0xfa, 0xf0, 0, 0, 0, 0]);
+                segment.extend([
+                    0, 0, 0, 1, 0, 0, 0, 2, length, flags, 0xfa, 0xf0, 0, 0, 0, 0,
+                ]);
                 segment.extend(&self.tcp_options);
                 16
             }

@@ -20,15 +20,17 @@ pub(super) fn trials() -> Vec<Trial> {
         trial("mode ipip: endpoints unpack and answer themselves", || {
             carry("ipip", false)
         }),
-        trial("mode ipip: endpoints are reached by the other family", || {
-            carry("ipip", true)
-        }),
+        trial(
+            "mode ipip: endpoints are reached by the other family",
+            || carry("ipip", true),
+        ),
         trial("mode gue: endpoints unpack and answer themselves", || {
             carry("gue", false)
         }),
-        trial("mode gue: endpoints are reached by the other family", || {
-            carry("gue", true)
-        }),
+        trial(
+            "mode gue: endpoints are reached by the other family",
+            || carry("gue", true),
+        ),
     ]
 }
 
