@@ -1,4 +1,4 @@
-//! Builds the kernel program and leaves it in `OUT_DIR/lb.bpf.o`, where the dataplane embeds it.
+//! Builds the kernel programs and leaves them in `OUT_DIR/NAME.bpf.o`, where the dataplane embeds them.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -23,10 +23,12 @@ fn main() -> ExitCode {
 
 fn embed() -> Result<()> {
     let out = PathBuf::from(env::var_os("OUT_DIR").context("OUT_DIR is not set")?);
-    let object = ebpf::build("lb", shared_target(&out))?;
-    let embedded = out.join("lb.bpf.o");
-    fs::copy(&object, &embedded)
-        .with_context(|| format!("copy {} to {}", object.display(), embedded.display()))?;
+    for name in ["lb", "decap"] {
+        let object = ebpf::build(name, shared_target(&out))?;
+        let embedded = out.join(format!("{name}.bpf.o"));
+        fs::copy(&object, &embedded)
+            .with_context(|| format!("copy {} to {}", object.display(), embedded.display()))?;
+    }
     Ok(())
 }
 

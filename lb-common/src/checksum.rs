@@ -46,6 +46,34 @@ impl Delta {
     }
 }
 
+/// A checksum of words that are all known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sum(u64);
+
+impl Sum {
+    /// Of nothing.
+    pub const NONE: Self = Self(0);
+
+    /// Adds a 32-bit word, in memory order. Holds 2^32 of them before it could overflow.
+    #[inline(always)]
+    #[must_use]
+    pub const fn word(self, word: u32) -> Self {
+        Self(self.0 + word as u64)
+    }
+
+    /// Added up to 16 bits: counts as much as all words together.
+    #[inline(always)]
+    pub const fn folded(self) -> u16 {
+        fold(self.0)
+    }
+
+    /// The checksum.
+    #[inline(always)]
+    pub const fn checksum(self) -> [u8; 2] {
+        (!fold(self.0)).to_ne_bytes()
+    }
+}
+
 #[inline(always)]
 const fn fold(sum: u64) -> u16 {
     let sum = (sum & 0xffff_ffff) + (sum >> 32);

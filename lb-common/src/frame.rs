@@ -23,6 +23,21 @@ pub trait Frame {
     fn header_mut<T: Header>(&mut self, offset: usize) -> Option<&mut T>;
 }
 
+/// A frame whose length can change. Its bytes stay what they were; every offset is from the new front.
+pub trait Elastic: Frame {
+    /// Puts room for `bytes` before the frame. Nothing if there is none.
+    fn grow(&mut self, bytes: usize) -> Option<()>;
+    /// Takes `bytes` off the front. Nothing if the frame has not so many.
+    fn shrink(&mut self, bytes: usize) -> Option<()>;
+    /// Keeps the first `length` bytes. Nothing if the frame has not so many.
+    fn cut(&mut self, length: usize) -> Option<()>;
+}
+
+/// Some bytes of a frame. Two, four and eight are read and written in one instruction.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bytes<const N: usize>(pub [u8; N]);
+
 /// Ethernet header, IEEE 802.3. All fields in network byte order.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
@@ -65,6 +80,8 @@ const _: () = {
 // SAFETY: byte arrays only: alignment 1 (asserted above), no padding, any bits.
 unsafe impl Header for Ethernet {}
 // SAFETY: as above.
+unsafe impl<const N: usize> Header for Bytes<N> {}
+// SAFETY: as above.
 unsafe impl Header for VlanTag {}
 // SAFETY: as above.
 unsafe impl Header for Extension {}
@@ -76,6 +93,64 @@ unsafe impl Header for Ipv6Hdr {}
 unsafe impl Header for TcpHdr {}
 // SAFETY: as above.
 unsafe impl Header for UdpHdr {}
+
+#[cfg(test)]
+impl Frame for Vec<u8> {
+    fn header<T: Header>(&self, offset: usize) -> Option<&T> {
+        self.as_slice().header(offset)
+    }
+
+    fn header_mut<T: Header>(&mut self, offset: usize) -> Option<&mut T> {
+        self.as_mut_slice().header_mut(offset)
+    }
+}
+
+#[cfg(test)]
+impl Elastic for Vec<u8> {
+    fn grow(&mut self, bytes: usize) -> Option<()> {
+        self.splice(0..0, core::iter::repeat_n(0xee, bytes));
+        Some(())
+    }
+
+    fn shrink(&mut self, bytes: usize) -> Option<()> {
+        (bytes <= self.len()).then(|| drop(self.drain(..bytes)))
+    }
+
+    fn cut(&mut self, length: usize) -> Option<()> {
+        (length <= self.len()).then(|| self.truncate(length))
+    }
+}
+
+/// Length of the link-layer header of a frame without tags.
+pub const UNTAGGED: usize = size_of::<Ethernet>();
+
+/// Makes the link-layer header of a frame that has grown by `added` bytes: VLAN tags come to the front,
+/// the IP header at `network` is announced as `ether_type`. MAC addresses are the caller's to write.
+#[inline(always)]
+pub fn link_layer<F: Frame + ?Sized>(
+    frame: &mut F,
+    network: usize,
+    added: usize,
+    ether_type: u16,
+) -> Option<()> {
+    let announced = Bytes(ether_type.to_be_bytes());
+    // Offsets that are constants: `network` less two could be before the frame, for all the kernel's
+    // verifier knows.
+    if network == UNTAGGED {
+        *frame.header_mut(UNTAGGED - 2)? = announced;
+        return Some(());
+    }
+    let tag: Bytes<4> = *frame.header(added + UNTAGGED - 2)?;
+    *frame.header_mut(UNTAGGED - 2)? = tag;
+    if network == UNTAGGED + size_of::<VlanTag>() {
+        *frame.header_mut(UNTAGGED + 2)? = announced;
+        return Some(());
+    }
+    let tag: Bytes<4> = *frame.header(added + UNTAGGED + 2)?;
+    *frame.header_mut(UNTAGGED + 2)? = tag;
+    *frame.header_mut(UNTAGGED + 6)? = announced;
+    Some(())
+}
 
 /// A frame held in memory: what tests and tools parse.
 impl Frame for [u8] {

@@ -11,6 +11,10 @@
 //! | [`phase`] | where a flow is in its life |
 //! | [`checksum`] | RFC 1624 incremental update |
 //! | [`rewrite`] | addresses, ports and checksums of a packet turned towards endpoint or client |
+//! | [`encapsulate`] | an outer header before a packet, for a tunnel |
+//! | [`decapsulate`] | the other end of the tunnel |
+//! | [`too_big`] | the answer to a packet that does not fit |
+//! | [`clamp`] | the segment size a SYN announces |
 //! | [`next_hop`] | the cache of where destinations were sent |
 //! | [`record`] | the values of the maps: service, endpoint, table page, counters |
 //! | [`verifier`] | what the kernel's verifier must not know |
@@ -22,6 +26,9 @@
 
 pub mod address;
 pub mod checksum;
+pub mod clamp;
+pub mod decapsulate;
+pub mod encapsulate;
 pub mod flow;
 pub mod frame;
 pub mod hash;
@@ -31,5 +38,6 @@ pub mod parse;
 pub mod phase;
 pub mod record;
 pub mod rewrite;
+pub mod too_big;
 pub mod verdict;
 pub mod verifier;

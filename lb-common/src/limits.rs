@@ -40,6 +40,10 @@ pub const CLOSED_TICKS: u32 = 10;
 /// An entry's end is moved forward only when it would move this many ticks: one write to the entry
 /// every two seconds instead of one per packet.
 pub const RENEW_TICKS: u32 = 2;
+/// Senders that each CPU tells in a tick that their packets are too big.
+pub const TOO_BIG_ANSWERS: u32 = 1000;
+/// TCP options looked through for the segment size.
+pub const TCP_OPTIONS: u32 = 16;
 /// VLAN tags looked through.
 pub const VLAN_TAGS: usize = 2;
 /// IPv6 extension headers looked through.

@@ -54,7 +54,9 @@ pub struct NextHop {
     /// Destination MAC address of frames.
     pub destination_mac: [u8; 6],
     /// [`NextHop::TRANSMIT`], [`NextHop::REDIRECT`] or [`NextHop::HAND_OVER`].
-    pub delivery: u32,
+    pub delivery: u16,
+    /// 1 if the hop is a router and not the destination itself; else 0.
+    pub is_routed: u16,
 }
 
 impl NextHops {
@@ -132,11 +134,11 @@ impl Line {
 
 impl NextHop {
     /// XDP_TX: out where it came in.
-    pub const TRANSMIT: u32 = 1;
+    pub const TRANSMIT: u16 = 1;
     /// XDP_REDIRECT to `egress`.
-    pub const REDIRECT: u32 = 2;
+    pub const REDIRECT: u16 = 2;
     /// XDP_PASS to the program at the kernel's ingress hook, which resolves the neighbour.
-    pub const HAND_OVER: u32 = 3;
+    pub const HAND_OVER: u16 = 3;
 
     /// Where a next hop belongs. Gateways differ in their MAC address, those of one vendor in its end.
     #[inline(always)]
@@ -162,7 +164,7 @@ impl NextHop {
             u64::from_ne_bytes([a, b, c, d, e, f, g, h]),
             u64::from(u32::from_ne_bytes([i, j, k, l])) << 32 | u64::from(self.mtu),
             u64::from(self.ingress) << 32 | u64::from(self.egress),
-            self.delivery,
+            u32::from(self.delivery) << 16 | u32::from(self.is_routed),
         )
     }
 }
@@ -185,6 +187,7 @@ mod tests {
         source_mac: [2, 0, 0, 0, 0, 1],
         destination_mac: [2, 0, 0, 0, 0, 2],
         delivery: NextHop::REDIRECT,
+        is_routed: 0,
     };
 
     fn empty() -> Box<NextHops> {
@@ -198,6 +201,10 @@ mod tests {
         let mut others = vec![
             NextHop { egress: 9, ..HOP },
             NextHop { mtu: 9000, ..HOP },
+            NextHop {
+                is_routed: 1,
+                ..HOP
+            },
             NextHop {
                 delivery: NextHop::TRANSMIT,
                 ..HOP

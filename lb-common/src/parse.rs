@@ -20,8 +20,10 @@ pub const TCP: u8 = 6;
 /// IP protocol number of UDP.
 pub const UDP: u8 = 17;
 
-const ETHER_IPV4: u16 = 0x0800;
-const ETHER_IPV6: u16 = 0x86dd;
+/// What announces IPv4 at the link layer.
+pub const ETHER_IPV4: u16 = 0x0800;
+/// What announces IPv6 at the link layer.
+pub const ETHER_IPV6: u16 = 0x86dd;
 const ETHER_VLAN: u16 = 0x8100;
 const ETHER_QINQ: u16 = 0x88a8;
 

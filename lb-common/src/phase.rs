@@ -46,7 +46,7 @@ impl Phase {
     }
 }
 
-/// How a TCP flow came to be closed.
+/// How a TCP flow came to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
     /// FIN from both sides.
@@ -159,6 +159,19 @@ impl Progress {
             Some(Ending::ResetByEndpoint)
         } else {
             Some(Ending::Finished)
+        }
+    }
+
+    /// As [`Progress::ending`], where only the client's packets are seen: its FIN is all there will be.
+    #[inline(always)]
+    pub const fn ending_of_one_side(self, after: Self) -> Option<Ending> {
+        if !matches!(self.phase(), Phase::Opening | Phase::Open) {
+            return None;
+        }
+        match after.phase() {
+            Phase::Closed => Some(Ending::ResetByClient),
+            Phase::Closing => Some(Ending::Finished),
+            Phase::Opening | Phase::Open => None,
         }
     }
 

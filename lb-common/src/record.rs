@@ -63,8 +63,20 @@ pub struct Endpoint {
     pub service: u16,
     /// Index of its backend's name. The kernel does not read it.
     pub backend: u16,
+    /// How packets reach it, one of [`mode`]. In this record and not only in its service's: a flow keeps
+    /// the mode it was opened with.
+    pub mode: u8,
     /// Zero.
-    pub reserved: [u64; 2],
+    pub zero: u8,
+    /// UDP port of its end of a `gue` tunnel, host order.
+    pub tunnel_port: u16,
+    /// Bits of the last four bytes of `source` that the flow's hash fills, in packet byte order: a tunnel's
+    /// packets come from many addresses, so that the endpoint's host spreads them over its processors.
+    pub spread: u32,
+    /// [`crate::encapsulate::base`] of an IPv4 tunnel.
+    pub base: u32,
+    /// Zero.
+    pub reserved: u32,
 }
 
 /// Name of a backend, for the next daemon. Map `BACKENDS`: array. The kernel does not read it.
@@ -189,6 +201,18 @@ pub mod egress {
 /// Destination MAC address that marks a frame for `lb_deliver`: locally administered, nobody's.
 pub const HAND_OVER_MAC: [u8; 6] = *b"\x02lb\x00>>";
 
+/// As [`HAND_OVER_MAC`], for a packet that goes not to its destination address but to the link-layer
+/// address of the endpoint with this id.
+#[inline(always)]
+pub const fn hand_over_to(endpoint: u16) -> [u8; 6] {
+    let [high, low] = endpoint.to_be_bytes();
+    let [a, b, c, d] = HAND_OVER_TO;
+    [a, b, c, d, high, low]
+}
+
+/// What [`hand_over_to`] begins with.
+pub const HAND_OVER_TO: [u8; 4] = *b"\x02lb\x01";
+
 /// Which pages hold a service's table, and how large it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TableRef {
@@ -297,7 +321,12 @@ impl Endpoint {
         family: 0,
         service: 0,
         backend: 0,
-        reserved: [0; 2],
+        mode: 0,
+        zero: 0,
+        tunnel_port: 0,
+        spread: 0,
+        base: 0,
+        reserved: 0,
     };
 }
 

@@ -71,8 +71,10 @@ reasons! {
     FlowTableFull = Drop, "flow-table-full", "A new flow found no room beside live flows.";
     NodePortsExhausted = Drop, "node-ports-exhausted", "A new flow found no free node port towards its endpoint.";
     NoRoute = Drop, "no-route", "The kernel has no route to the endpoint or client, or forwarding is off on the interface.";
-    TooBig = Drop, "too-big", "Larger than the MTU of the way out.";
+    TooBig = Drop, "too-big", "Larger than the MTU of the way out, and the sender not told: it was told of many others this second, or the frame ends too early.";
     Inconsistent = Drop, "inconsistent", "A map entry that cannot be: a bug worth a report.";
+    TooBigTold = Drop, "too-big-told", "Larger than the MTU of the way out; the sender was told (ICMP fragmentation needed, ICMPv6 packet too big).";
+    NotOnLink = Drop, "not-on-link", "The endpoint of a service in mode dsr is behind a router, not on a network of the node's own.";
 }
 
 /// Number of reasons, and of their counters.

@@ -17,10 +17,17 @@ use aya_ebpf::{
     helpers::{bpf_fib_lookup, bpf_redirect_neigh},
     programs::TcContext,
 };
-use lb_common::{frame::Ethernet, record::HAND_OVER_MAC, verdict::Reason};
+use lb_common::{
+    address::{Address as _, IPV4, V4, V6},
+    frame::Ethernet,
+    record::{HAND_OVER_MAC, HAND_OVER_TO},
+    verdict::Reason,
+};
 use network_types::ip::{Ipv4Hdr, Ipv6Hdr};
 
 use crate::count;
+use crate::forward::Route as _;
+use crate::maps::ENDPOINTS;
 
 const AF_INET: u8 = 2;
 const AF_INET6: u8 = 10;
@@ -31,18 +38,23 @@ const IPV6_ADDRESSES: usize = NETWORK + offset_of!(Ipv6Hdr, src_addr);
 /// Sends a marked frame; leaves every other one alone.
 #[inline(always)]
 pub fn run(ctx: &TcContext) -> i32 {
-    match ctx.load::<[u8; 6]>(0) {
-        Ok(HAND_OVER_MAC) => send(ctx).unwrap_or_else(|| {
-            count::reason(Reason::NoRoute);
-            TC_ACT_SHOT
-        }),
+    let sent = match ctx.load::<[u8; 6]>(0) {
+        Ok(HAND_OVER_MAC) => destination(ctx).and_then(|question| send(ctx, question)),
+        Ok([a, b, c, d, high, low]) if [a, b, c, d] == HAND_OVER_TO => {
+            beside(u16::from_be_bytes([high, low])).and_then(|question| send(ctx, question))
+        }
         // Not "ok": programs after this one shall see the frame too.
-        _ => TC_ACT_UNSPEC,
-    }
+        _ => return TC_ACT_UNSPEC,
+    };
+    sent.unwrap_or_else(|| {
+        count::reason(Reason::NoRoute);
+        TC_ACT_SHOT
+    })
 }
 
+/// The way to the packet's destination.
 #[inline(always)]
-fn send(ctx: &TcContext) -> Option<i32> {
+fn destination(ctx: &TcContext) -> Option<FibLookup> {
     // SAFETY: plain integers, for which zero is a value.
     let mut question: FibLookup = unsafe { mem::zeroed() };
     match ctx.load::<u8>(NETWORK).ok()? >> 4 {
@@ -57,6 +69,27 @@ fn send(ctx: &TcContext) -> Option<i32> {
             question.__bindgen_anon_4.ipv6_dst = ctx.load(IPV6_ADDRESSES + 16).ok()?;
         }
     }
+    Some(question)
+}
+
+/// The way to an endpoint, whatever the packet's destination.
+#[inline(always)]
+fn beside(endpoint: u16) -> Option<FibLookup> {
+    let endpoint = ENDPOINTS.get(endpoint as u32)?;
+    // SAFETY: plain integers, for which zero is a value.
+    let mut question: FibLookup = unsafe { mem::zeroed() };
+    if endpoint.family == IPV4 {
+        let (source, to) = (endpoint.source, endpoint.address);
+        V4::ask(&mut question, V4::from_wide(source), V4::from_wide(to));
+    } else {
+        let (source, to) = (endpoint.source, endpoint.address);
+        V6::ask(&mut question, V6::from_wide(source), V6::from_wide(to));
+    }
+    Some(question)
+}
+
+#[inline(always)]
+fn send(ctx: &TcContext, mut question: FibLookup) -> Option<i32> {
     // SAFETY: `skb` is valid while the program runs.
     question.ifindex = unsafe { (*ctx.skb.skb).ingress_ifindex };
     let size = size_of::<FibLookup>() as i32;

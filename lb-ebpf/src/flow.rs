@@ -20,6 +20,8 @@ pub struct ToEndpoint {
     pub endpoint: &'static Endpoint,
     /// Node port of the flow.
     pub node_port: u16,
+    /// [`hash::flow`].
+    pub hash: u64,
 }
 
 /// Where an endpoint's packet goes.
@@ -72,6 +74,7 @@ where
         id: given.endpoint,
         endpoint,
         node_port: given.node_port,
+        hash,
     })
 }
 

@@ -19,7 +19,7 @@ use lb_common::{
     hash,
     next_hop::NextHop,
     parse::Packet,
-    record::{HAND_OVER_MAC, egress},
+    record::{HAND_OVER_MAC, egress, hand_over_to},
     rewrite::Tuple,
     verdict::Reason,
 };
@@ -34,6 +34,21 @@ const AF_INET6: u8 = 10;
 pub trait Route: Address {
     /// Fills family and addresses.
     fn ask(question: &mut FibLookup, source: Self, destination: Self);
+    /// The address of the next hop, in the kernel's answer.
+    fn answered(answer: &FibLookup) -> Self;
+}
+
+/// What is to be sent, as far as its way depends on it.
+#[derive(Clone, Copy)]
+pub struct Parcel<A> {
+    /// Addresses and ports it will have, or those of the tunnel it will be in.
+    pub to: Tuple<A>,
+    /// IP protocol number with them.
+    pub protocol: u8,
+    /// Length of the IP packet as it came.
+    pub length: u16,
+    /// Bytes that a tunnel adds.
+    pub added: usize,
 }
 
 impl Route for V4 {
@@ -42,6 +57,12 @@ impl Route for V4 {
         question.family = AF_INET;
         question.__bindgen_anon_3.ipv4_src = source.0;
         question.__bindgen_anon_4.ipv4_dst = destination.0;
+    }
+
+    #[inline(always)]
+    fn answered(answer: &FibLookup) -> Self {
+        // SAFETY: any bits are a value of the union's integer.
+        Self(unsafe { answer.__bindgen_anon_4.ipv4_dst })
     }
 }
 
@@ -52,32 +73,56 @@ impl Route for V6 {
         question.__bindgen_anon_3.ipv6_src = core::array::from_fn(|i| source.word(i));
         question.__bindgen_anon_4.ipv6_dst = core::array::from_fn(|i| destination.word(i));
     }
+
+    #[inline(always)]
+    fn answered(answer: &FibLookup) -> Self {
+        // SAFETY: any bits are a value of the union's integers.
+        let [a, b, c, d] = unsafe { answer.__bindgen_anon_4.ipv6_dst }.map(u64::from);
+        Self([a | b << 32, c | d << 32])
+    }
 }
 
-/// The next hop of a packet that will have the tuple `to`, and how it gets there:
-/// [`NextHop::TRANSMIT`], [`NextHop::REDIRECT`] or [`NextHop::HAND_OVER`].
+impl<A> Parcel<A> {
+    /// A packet that will have the tuple `to`, and no more bytes than before.
+    #[inline(always)]
+    pub fn of(packet: &Packet<A>, to: Tuple<A>) -> Self {
+        Self {
+            to,
+            protocol: packet.protocol,
+            length: packet.length,
+            added: 0,
+        }
+    }
+}
+
+/// The next hop of a parcel, and how it gets there: [`NextHop::TRANSMIT`], [`NextHop::REDIRECT`] or
+/// [`NextHop::HAND_OVER`].
+///
+/// # Errors
+/// [`Reason::TooBig`], and [`XdpFrame::limit`] tells what is not; or that there is no way.
 #[inline(always)]
 pub fn hop<A: Route>(
-    frame: &XdpFrame,
-    packet: &Packet<A>,
-    to: &Tuple<A>,
+    frame: &mut XdpFrame,
+    parcel: &Parcel<A>,
     now: u32,
-) -> Result<(&'static NextHop, u32), Reason> {
+) -> Result<(&'static NextHop, u16), Reason> {
     let ingress = frame.ingress();
-    let destination = hash::destination(&SecretKeys, to.destination, ingress);
+    let destination = hash::destination(&SecretKeys, parcel.to.destination, ingress);
     let hops = maps::next_hops().ok_or(Reason::Inconsistent)?;
     let place = match hops.find(destination, ingress, now) {
         Some(place) => place,
-        None => ask(frame, packet, to, destination)?,
+        None => ask(frame, parcel, destination)?,
     };
     let hop = hops.at(place);
-    if packet.length as u32 <= hop.mtu {
+    if parcel.length as u32 + parcel.added as u32 <= hop.mtu {
         return Ok((hop, hop.delivery));
     }
-    // In generic mode a frame may be several of the sender's packets, which the kernel parts again.
-    if maps::egress(ingress) & egress::GENERIC != 0 {
+    // In generic mode a frame may be several of the sender's packets, which the kernel parts again; not
+    // in a tunnel.
+    if parcel.added == 0 && maps::egress(ingress) & egress::GENERIC != 0 {
         return Ok((hop, NextHop::HAND_OVER));
     }
+    frame.limit = hop.mtu - parcel.added as u32;
     Err(Reason::TooBig)
 }
 
@@ -85,17 +130,13 @@ pub fn hop<A: Route>(
 ///
 /// Out of line, because the question is large and the program's stack is small.
 #[inline(never)]
-fn ask<A: Route>(
-    frame: &XdpFrame,
-    packet: &Packet<A>,
-    to: &Tuple<A>,
-    destination: u64,
-) -> Result<usize, Reason> {
+fn ask<A: Route>(frame: &XdpFrame, parcel: &Parcel<A>, destination: u64) -> Result<usize, Reason> {
+    let to = &parcel.to;
     let ingress = frame.ingress();
     let mut question = Question::new();
     let question = &mut question.0;
     A::ask(question, to.source, to.destination);
-    question.l4_protocol = packet.protocol;
+    question.l4_protocol = parcel.protocol;
     question.sport = to.source_port.to_be();
     question.dport = to.destination_port.to_be();
     question.ifindex = ingress;
@@ -123,6 +164,7 @@ fn ask<A: Route>(
         source_mac: mac(&question.smac),
         destination_mac: mac(&question.dmac),
         delivery,
+        is_routed: u16::from(A::answered(question) != to.destination),
     };
     let hops = maps::next_hops().ok_or(Reason::Inconsistent)?;
     // A neighbour that is being resolved will be known in a moment: the next packet asks again.
@@ -156,7 +198,7 @@ fn mac(bytes: &[u8; 6]) -> [u8; 6] {
 
 /// How a frame gets from one interface to another.
 #[inline(always)]
-fn delivery(ingress: u32, egress: u32) -> u32 {
+fn delivery(ingress: u32, egress: u32) -> u16 {
     let (from, to) = (maps::egress(ingress), maps::egress(egress));
     if ingress == egress {
         if from & (egress::GENERIC | egress::TRANSMIT) != 0 {
@@ -172,7 +214,7 @@ fn delivery(ingress: u32, egress: u32) -> u32 {
 #[inline(always)]
 pub fn send(
     frame: &mut XdpFrame,
-    (hop, delivery): (&NextHop, u32),
+    (hop, delivery): (&NextHop, u16),
 ) -> Result<(Reason, u32), Reason> {
     let ethernet: &mut Ethernet = frame.header_mut(0).ok_or(Reason::Inconsistent)?;
     if delivery == NextHop::HAND_OVER {
@@ -188,4 +230,22 @@ pub fn send(
     // the kernel drops the frame.
     Ok((Reason::Redirected, unsafe { bpf_redirect(hop.egress, 0) }
         as u32))
+}
+
+/// As [`send`], of a packet that goes to an endpoint's link-layer address and not to its own destination.
+#[inline(always)]
+pub fn send_beside(
+    frame: &mut XdpFrame,
+    (hop, delivery): (&NextHop, u16),
+    endpoint: u16,
+) -> Result<(Reason, u32), Reason> {
+    if hop.is_routed != 0 {
+        return Err(Reason::NotOnLink);
+    }
+    let sent = send(frame, (hop, delivery))?;
+    if delivery == NextHop::HAND_OVER {
+        let ethernet: &mut Ethernet = frame.header_mut(0).ok_or(Reason::Inconsistent)?;
+        ethernet.destination = hand_over_to(endpoint);
+    }
+    Ok(sent)
 }

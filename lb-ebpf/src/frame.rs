@@ -1,15 +1,26 @@
 //! The frame under XDP: the only pointer arithmetic of the program.
 
-use aya_ebpf::programs::XdpContext;
-use lb_common::frame::{Frame, Header};
+use aya_ebpf::{
+    helpers::{bpf_xdp_adjust_head, bpf_xdp_adjust_tail},
+    programs::XdpContext,
+};
+use lb_common::frame::{Elastic, Frame, Header};
 
 /// A frame, its bytes checked at each access.
 pub struct XdpFrame {
     /// What the kernel calls the program with.
     pub ctx: XdpContext,
+    /// Largest IP packet that would have gone where this one is too big for.
+    pub limit: u32,
 }
 
 impl XdpFrame {
+    /// The frame the program was called for.
+    #[inline(always)]
+    pub fn new(ctx: XdpContext) -> Self {
+        Self { ctx, limit: 0 }
+    }
+
     /// Index of the interface the frame came in on.
     #[inline(always)]
     pub fn ingress(&self) -> u32 {
@@ -44,5 +55,33 @@ impl Frame for XdpFrame {
         // SAFETY: as in `header`; the program alone has the frame, and `&mut self` makes the borrow
         // exclusive.
         Some(unsafe { &mut *(address as *mut T) })
+    }
+}
+
+// Every reference into the frame has ended when these are called: they take `&mut self`.
+impl Elastic for XdpFrame {
+    #[inline(always)]
+    fn grow(&mut self, bytes: usize) -> Option<()> {
+        // SAFETY: the context is the program's own.
+        let refused = unsafe { bpf_xdp_adjust_head(self.ctx.ctx, -(bytes as i32)) };
+        (refused == 0).then_some(())
+    }
+
+    #[inline(always)]
+    fn shrink(&mut self, bytes: usize) -> Option<()> {
+        // SAFETY: as above.
+        let refused = unsafe { bpf_xdp_adjust_head(self.ctx.ctx, bytes as i32) };
+        (refused == 0).then_some(())
+    }
+
+    #[inline(always)]
+    fn cut(&mut self, length: usize) -> Option<()> {
+        let there = self.ctx.data_end() - self.ctx.data();
+        if length > there {
+            return None;
+        }
+        // SAFETY: as above.
+        let refused = unsafe { bpf_xdp_adjust_tail(self.ctx.ctx, -((there - length) as i32)) };
+        (refused == 0).then_some(())
     }
 }

@@ -13,6 +13,7 @@
 //! | `range` | which service has a port of many |
 //! | `rule` | which table a client of a service has |
 //! | `rare` | admission and each step of a flow's life: once a flow, not once a packet |
+//! | `too_big` | the answer to a packet larger than its way out |
 //! | `deliver` | what XDP cannot send, sent by the kernel |
 //! | `maps` | every map: key → value, who writes, who reads |
 //! | `frame` | the only pointer arithmetic |
@@ -37,6 +38,7 @@ mod rare;
 mod rule;
 mod select;
 mod service;
+mod too_big;
 
 use aya_ebpf::{
     macros::{classifier, xdp},

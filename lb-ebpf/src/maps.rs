@@ -15,6 +15,7 @@
 //! | `EGRESS` | interface index → what XDP can do there | daemon | `lb` |
 //! | `COUNTERS` | endpoint id → [`EndpointCounters`], each CPU its own | `lb` | daemon |
 //! | `REASONS` | [`Reason`](lb_common::verdict::Reason) → packets, each CPU its own | `lb`, `lb_deliver` | daemon |
+//! | `TOLD` | 0 → senders told in a tick that their packets are too big, each CPU its own | `lb` | `lb` |
 //! | `BACKENDS` | index → name | daemon | the next daemon |
 //! | `LAYOUT` | 0..4 → version of all this, seed, buckets, node ports | daemon | the next daemon |
 
@@ -33,7 +34,7 @@ use lb_common::{
     hash::{KEYS, Keys},
     limits::{
         ENDPOINTS as MAX_ENDPOINTS, PAGES, RANGED, RULE_PREFIXES, RULES as MAX_RULES,
-        SERVICES as MAX_SERVICES, TICK_SHIFT,
+        SERVICES as MAX_SERVICES, TICK_SHIFT, TOO_BIG_ANSWERS,
     },
     next_hop::NextHops,
     record::{
@@ -95,6 +96,9 @@ pub static COUNTERS: PerCpuArray<EndpointCounters> =
 /// Reason → packets.
 #[map]
 pub static REASONS: PerCpuArray<u64> = PerCpuArray::with_max_entries(MAX_REASONS, 0);
+/// 0 → a tick, and senders that were told in it that their packets are too big.
+#[map]
+pub static TOLD: PerCpuArray<[u32; 2]> = PerCpuArray::with_max_entries(1, 0);
 /// Names, for the next daemon.
 #[map]
 pub static BACKENDS: Array<BackendName> = Array::with_max_entries(MAX_ENDPOINTS, MAPPED);
@@ -239,6 +243,20 @@ pub fn reason_counter(index: u32) -> Option<&'static mut u64> {
     REASONS
         .get_ptr_mut(index)
         .map(|count| unsafe { &mut *count })
+}
+
+/// Whether this CPU may tell one more sender in the tick `now` that its packets are too big.
+#[inline(always)]
+pub fn may_tell(now: u32) -> bool {
+    // SAFETY: as in `counters`.
+    let Some([tick, told]) = TOLD.get_ptr_mut(0).map(|told| unsafe { &mut *told }) else {
+        return false;
+    };
+    if *tick != now {
+        (*tick, *told) = (now, 0);
+    }
+    *told += 1;
+    *told <= TOO_BIG_ANSWERS
 }
 
 /// The next hops that this CPU remembers.

@@ -9,10 +9,11 @@ use lb_common::{
     flow::{self, Client, Entrant, Flows, Probe, State, Step, Steps},
     parse::UDP,
     phase::Progress,
+    record::mode,
     verdict::Reason,
 };
 
-use crate::maps::{FlowMap, SERVICES, SecretKeys, node_ports, now};
+use crate::maps::{ENDPOINTS, FlowMap, SERVICES, SecretKeys, node_ports, now};
 use crate::rule::Ruled;
 use crate::{count, select};
 
@@ -21,7 +22,7 @@ use crate::{count, select};
 pub struct Given {
     /// Endpoint id.
     pub endpoint: u16,
-    /// Node port towards it.
+    /// Node port towards it; the virtual port where packets are not translated.
     pub node_port: u16,
 }
 
@@ -44,6 +45,12 @@ where
     let (client, _, id) = A::from_key(key);
     let service = SERVICES.get(id as u32).ok_or(Reason::Inconsistent)?;
     let (endpoint, record) = select::endpoint((id, service), client, hash)?;
+    if record.mode != mode::NAT {
+        return Ok(Given {
+            endpoint,
+            node_port: service.port(),
+        });
+    }
     match flow::choose(
         &FlowMap,
         &SecretKeys,
@@ -78,9 +85,13 @@ where
     let Some(service) = SERVICES.get(service as u32) else {
         return false;
     };
+    let Some(endpoint) = ENDPOINTS.get(given.endpoint as u32) else {
+        return false;
+    };
     let entrant = Entrant {
         endpoint: given.endpoint,
         node_port: given.node_port,
+        is_one_sided: endpoint.mode != mode::NAT,
         progress,
         idle_ticks: progress.idle_ticks(service.idle),
     };

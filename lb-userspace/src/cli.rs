@@ -2,8 +2,10 @@
 
 mod apply;
 mod ask;
+mod decap;
 mod output;
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -13,6 +15,7 @@ pub use ask::run;
 
 use crate::api::DEFAULT_FLOWS;
 use crate::client::DEFAULT_SOCKET;
+use crate::desired::Mode;
 use crate::exit;
 
 const EXAMPLES: &str = "\
@@ -62,6 +65,7 @@ enum Command {
         #[arg(short, long)]
         yes: bool,
     },
+    Decap(Decap),
     /// Print the completion script of a shell: source <(lbctl completion bash)
     Completion {
         shell: Shell,
@@ -115,6 +119,28 @@ struct Flows {
     /// Only flows of this client: an address, with or without port.
     #[arg(long)]
     client: Option<String>,
+}
+
+/// On an endpoint's host, for services in mode `ipip` or `gue`: unpack what comes in tunnels, without
+/// tunnel devices of the kernel. Stays attached until --off; does not need lbd
+#[derive(Debug, Args)]
+struct Decap {
+    /// Where tunnels come in.
+    #[arg(short, long)]
+    interface: String,
+    /// UDP port of the tunnels of mode `gue`.
+    #[arg(short, long, default_value_t = Mode::GUE_PORT, value_parser = clap::value_parser!(u16).range(1..))]
+    port: u16,
+    /// A virtual address that this host holds; may be given again. When left out: every global address
+    /// of the loopback interface.
+    #[arg(short, long = "address", value_name = "ADDRESS")]
+    addresses: Vec<IpAddr>,
+    /// Take it off.
+    #[arg(long, conflicts_with_all = ["port", "addresses"])]
+    off: bool,
+    /// Where it is pinned: a directory on a BPF file system.
+    #[arg(long, default_value = "/sys/fs/bpf/lb-decap")]
+    pin_dir: PathBuf,
 }
 
 #[derive(Debug, Args)]

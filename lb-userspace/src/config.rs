@@ -13,6 +13,10 @@
 //! slots = 65536                    # optional: a power of two, 256 to 65536
 //! scheduling = "hash"              # optional; "exact": new flows take turns, each node by itself
 //! affinity = "flow"                # optional; "client-ip", "client-net/24", "client-net/24,64" (v4, v6)
+//! mode = "nat"                     # optional: or "dsr", "ipip", "gue"
+//! tunnel-port = 6080               # optional, gue: UDP port of the endpoints' end
+//! tunnel-source = "172.16.0.0/16"  # optional, ipip and gue: network that tunnels come from, by flow
+//! mss = 1400                       # optional: largest TCP segment that a SYN may announce
 //! idle = { opening = "30s", open = "1h", closing = "60s", udp = "30s" }   # optional, each one too
 //!
 //! [[service.backend]]
@@ -36,6 +40,7 @@
 
 mod address;
 mod check;
+mod delivery;
 mod error;
 mod rule;
 mod seed;

@@ -43,6 +43,8 @@ pub struct Service {
     pub selection: Selection,
     /// When a silent flow ends.
     pub idle: Idle,
+    /// How packets reach the endpoints.
+    pub delivery: Delivery,
     /// The groups that share the service's new flows. Weights sum to [`Weight::TOTAL`].
     pub backends: Vec<Backend>,
 }
@@ -54,16 +56,16 @@ pub struct Backend {
     pub name: String,
     /// Share of the service's new flows.
     pub weight: Weight,
-    /// Where the flows go; of the same address family as the service.
+    /// Where the flows go; of the same address family as the service, except in tunnels.
     pub endpoints: Vec<Endpoint>,
 }
 
 /// One address and port of a backend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Endpoint {
-    /// Where the endpoint listens.
+    /// Where the endpoint listens; where packets are not translated, the service's port.
     pub address: SocketAddr,
-    /// The node's own address that flows to this endpoint come from.
+    /// The node's own address that flows to this endpoint, or their tunnels, come from.
     pub source: IpAddr,
 }
 
@@ -75,6 +77,65 @@ pub enum Protocol {
     Tcp,
     /// RFC 768.
     Udp,
+}
+
+/// How packets reach the endpoints of a service.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Delivery {
+    /// What is done to them.
+    pub mode: Mode,
+    /// Tunnels come from addresses of this network, by the flow's hash; else from [`Endpoint::source`].
+    pub tunnel_source: Option<Network>,
+    /// The largest TCP segment that a SYN may announce, in bytes.
+    pub mss: Option<u16>,
+}
+
+/// What is done to packets on their way to an endpoint.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// Translated: from the node, and back by way of the node.
+    #[default]
+    Nat,
+    /// Nothing: to the endpoint's link-layer address.
+    Dsr,
+    /// Put into an IP packet.
+    Ipip,
+    /// Put into a UDP datagram.
+    Gue {
+        /// To this port.
+        port: u16,
+    },
+}
+
+impl Mode {
+    /// The UDP port of `gue` when none is named, registered for it.
+    pub const GUE_PORT: u16 = 6080;
+
+    /// Name in configurations and listings.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Nat => "nat",
+            Self::Dsr => "dsr",
+            Self::Ipip => "ipip",
+            Self::Gue { .. } => "gue",
+        }
+    }
+
+    /// Packets are put into others.
+    #[must_use]
+    pub const fn is_tunnel(self) -> bool {
+        matches!(self, Self::Ipip | Self::Gue { .. })
+    }
+}
+
+/// An address and how many of its leading bits name a network; the others are zero.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Network {
+    /// The first address.
+    pub address: IpAddr,
+    /// Leading bits.
+    pub bits: u8,
 }
 
 /// How long a flow may be silent before it is over. Held to within three seconds.

@@ -204,7 +204,7 @@ mod hex_seed {
 mod tests {
     use super::*;
     use crate::dataplane::Counters;
-    use crate::desired::{Idle, Ports, Protocol, Selection, Service};
+    use crate::desired::{Delivery, Idle, Ports, Protocol, Selection, Service};
     use crate::weights::Weight;
 
     fn kept() -> Kept {
@@ -234,6 +234,7 @@ mod tests {
             ports: Ports::One,
             selection: Selection::default(),
             idle: Idle::default(),
+            delivery: Delivery::default(),
             backends: Vec::new(),
         };
         let counters = Counters {

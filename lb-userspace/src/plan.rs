@@ -10,6 +10,7 @@
 //! Endpoints that are wanted no more keep their records: flows may still be on them. They are freed by
 //! a later plan, once no table names them and no live flow is on them.
 
+mod delivery;
 mod image;
 mod pages;
 mod ranges;
@@ -28,6 +29,7 @@ use lb_common::record::{Endpoint, PortRanges, Service, TableRef};
 use lb_common::{address, parse};
 
 use crate::desired::{self, Desired, Ports, Protocol};
+pub use delivery::Traits;
 pub use image::{Image, Page, Slots, pages_of};
 pub use rules::{PrefixChange, Prefixes};
 pub use tables::{Built, Tables};
@@ -49,8 +51,8 @@ pub enum Write {
     Table(u16, TableRef),
     /// Changes a service's idle limits, in ticks.
     Idle(u16, [u16; 4]),
-    /// Changes how a service selects endpoints: [`Service::flags`] and [`Service::client_bits`].
-    Selection(u16, u8, u8),
+    /// Changes what a service asks for of new flows.
+    Traits(u16, Traits),
     /// Gives a rule a table, as [`TableRef::word`]; a rule that was none begins at its first turn.
     Rule(u32, u64),
     /// Changes which clients of a service have which rule. Each prefix is seen whole, or not at all.
@@ -167,7 +169,7 @@ impl Planner {
 
     /// Frees what an earlier plan left for its flows, and what nothing names any more.
     fn free(&mut self, desired: &Desired, on_flows: &BTreeSet<u16>) {
-        let named = self.image.named_endpoints();
+        let (named, keys) = (self.image.named_endpoints(), self.keys);
         let wanted = |image: &Image, record: &Endpoint| {
             desired.services.iter().any(|service| {
                 let place = image.find_service(&identity(service));
@@ -175,7 +177,9 @@ impl Planner {
                 place == Some(record.service)
                     && service.backends.iter().any(|b| {
                         Some(&b.name) == backend
-                            && b.endpoints.iter().any(|e| is_record_of(record, service, e))
+                            && b.endpoints
+                                .iter()
+                                .any(|e| is_record_of(record, service, e, &keys))
                     })
             })
         };
@@ -233,8 +237,7 @@ impl Planner {
         let before = found.and_then(|id| self.image.table(id));
         let built = tables.build(seed, service, &ids, before.as_ref(), &self.image)?;
         let idle = ticks(&service.idle);
-        let selection = &service.selection;
-        let (flags, client_bits) = (selection.flags(), selection.affinity.client_bits());
+        let traits = Traits::of(service);
         let mut visible = Vec::new();
         let table = match before {
             Some(slots) if slots == built.slots => None,
@@ -249,9 +252,7 @@ impl Planner {
                     basis: identity.basis(&self.keys),
                     table: table.context("a new service without a table")?.word(),
                     idle,
-                    flags,
-                    client_bits,
-                    ..Service::EMPTY
+                    ..traits.within(Service::EMPTY)
                 };
                 // The place is taken in the image, so that the next service finds another; the kernel
                 // hears of it last.
@@ -265,9 +266,9 @@ impl Planner {
                 }
                 visible.extend(table.map(|table| Write::Table(id, table)));
                 visible.extend(rules);
-                let record = &self.image.services[&id];
-                if (record.flags, record.client_bits) != (flags, client_bits) {
-                    visible.push(Write::Selection(id, flags, client_bits));
+                // Rules are looked at once they are there.
+                if traits.within(self.image.services[&id]) != self.image.services[&id] {
+                    visible.push(Write::Traits(id, traits));
                 }
             }
         }
@@ -284,24 +285,10 @@ impl Planner {
         endpoint: &desired::Endpoint,
     ) -> Result<u16> {
         let backend = self.backend(backend)?;
-        let (family, address) = address::wide(endpoint.address.ip());
-        let (_, source) = address::wide(endpoint.source);
-        let protocol = protocol_number(service.protocol);
-        let port = endpoint.address.port();
-        let basis = match family {
-            address::IPV4 => basis::<address::V4>(&self.keys, address, port, protocol),
-            _ => basis::<address::V6>(&self.keys, address, port, protocol),
-        };
         let record = Endpoint {
-            address,
-            source,
-            basis,
-            port,
-            protocol,
-            family,
             service: service_id,
             backend,
-            reserved: [0; 2],
+            ..record_of(service, endpoint, &self.keys)
         };
         if let Some(&id) = self.known.get(&record) {
             return Ok(id);
@@ -430,15 +417,44 @@ fn basis<A: address::Address>(keys: &[u64; KEYS], wide: [u64; 2], port: u16, pro
     hash::endpoint_basis(keys, A::from_wide(wide), port, protocol)
 }
 
+/// The record of an endpoint, but for the ids in it.
+fn record_of(
+    service: &desired::Service,
+    endpoint: &desired::Endpoint,
+    keys: &[u64; KEYS],
+) -> Endpoint {
+    let (family, address) = address::wide(endpoint.address.ip());
+    let (_, source) = address::wide(endpoint.source);
+    let protocol = protocol_number(service.protocol);
+    let port = endpoint.address.port();
+    let basis = match family {
+        address::IPV4 => basis::<address::V4>(keys, address, port, protocol),
+        _ => basis::<address::V6>(keys, address, port, protocol),
+    };
+    let record = Endpoint {
+        address,
+        source,
+        basis,
+        port,
+        protocol,
+        family,
+        ..Endpoint::FREE
+    };
+    delivery::towards(record, service)
+}
+
 fn is_record_of(
     record: &Endpoint,
     service: &desired::Service,
     endpoint: &desired::Endpoint,
+    keys: &[u64; KEYS],
 ) -> bool {
-    record.address == address::wide(endpoint.address.ip()).1
-        && record.source == address::wide(endpoint.source).1
-        && record.port == endpoint.address.port()
-        && record.protocol == protocol_number(service.protocol)
+    let wanted = Endpoint {
+        service: record.service,
+        backend: record.backend,
+        ..record_of(service, endpoint, keys)
+    };
+    *record == wanted
 }
 
 /// Idle limits as the record holds them. A limit is rounded up and one tick longer, because the first

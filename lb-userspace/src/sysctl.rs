@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use crate::config::NodePorts;
@@ -27,8 +28,19 @@ pub fn prepare(
     services: &[Service],
     policy: Policy,
 ) -> Vec<String> {
-    let v4 = services.iter().any(|it| it.address.is_ipv4());
-    let v6 = services.iter().any(|it| it.address.is_ipv6());
+    // Of a tunnel the kernel is asked the way to the endpoint, of whatever family.
+    let endpoints = services
+        .iter()
+        .flat_map(|it| &it.backends)
+        .flat_map(|it| &it.endpoints)
+        .map(|it| it.address);
+    let addresses: Vec<_> = services
+        .iter()
+        .map(|it| it.address)
+        .chain(endpoints)
+        .collect();
+    let v4 = addresses.iter().any(SocketAddr::is_ipv4);
+    let v6 = addresses.iter().any(SocketAddr::is_ipv6);
     let mut switches = Vec::new();
     for interface in interfaces {
         if v4 {
@@ -185,7 +197,7 @@ impl Switch {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::desired::{Idle, Ports, Protocol, Selection};
+    use crate::desired::{Delivery, Idle, Ports, Protocol, Selection};
 
     /// A tree with the given switches; returns it with its root.
     fn node(switches: &[(&str, &str)]) -> tempfile::TempDir {
@@ -207,6 +219,7 @@ mod tests {
             ports: Ports::One,
             selection: Selection::default(),
             idle: Idle::default(),
+            delivery: Delivery::default(),
             backends: Vec::new(),
         }
     }

@@ -6,6 +6,7 @@
 //! | `world` | addresses, services and endpoints of the cases |
 //! | `pass` | what is not ours, and passes untouched |
 //! | `forward` | what is turned, and how it leaves |
+//! | `modes` | what is carried as it is: to a neighbour, in tunnels |
 //! | `flow` | a flow's life |
 //! | `select` | which endpoint a new flow gets |
 //! | `million` | a million prefixes |
@@ -14,6 +15,7 @@
 mod flow;
 mod forward;
 mod million;
+mod modes;
 mod pass;
 mod room;
 mod select;
@@ -34,7 +36,7 @@ type Case = (&'static str, fn(&mut Stage<'_>));
 pub fn trials() -> Vec<Trial> {
     let shared = Shared::default();
     let cases = pass::CASES.iter().chain(forward::CASES).chain(flow::CASES);
-    let cases = cases.chain(select::CASES);
+    let cases = cases.chain(select::CASES).chain(modes::CASES);
     let mut trials: Vec<Trial> = cases
         .map(|&(name, case)| {
             let shared = shared.clone();

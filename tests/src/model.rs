@@ -9,7 +9,9 @@
 mod decide;
 mod life;
 mod read;
+mod too_big;
 mod turn;
+mod wrap;
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
@@ -17,9 +19,9 @@ use std::ops::RangeInclusive;
 
 use anyhow::{Context as _, Result, ensure};
 use lb_common::address::{V4, V6};
-use lb_common::hash;
 use lb_common::verdict::{Reason, Verdict};
-use lb_userspace::desired::{self, Protocol, Scheduling, Selection};
+use lb_common::{hash, record};
+use lb_userspace::desired::{self, Protocol, Scheduling};
 use lb_userspace::table::{self, SlotCount, Table};
 use lb_userspace::weights::Weight;
 
@@ -27,7 +29,10 @@ use crate::packet::{Mac, TCP, UDP};
 pub use life::Idle;
 use life::Life;
 pub use read::{Read, read};
+pub use too_big::too_big;
 use turn::turn;
+pub use wrap::Carry;
+use wrap::wrap;
 
 /// Stands for a node port that the program has yet to tell.
 const UNKNOWN: u16 = 0;
@@ -74,14 +79,43 @@ pub struct Prediction {
     effect: Effect,
 }
 
-/// How a frame is turned and sent on.
+/// What becomes of a frame that is sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Sent {
     read: Read,
-    to: Turn,
+    goal: Goal,
     /// Unchanged if not said.
     source_mac: Option<Mac>,
-    destination_mac: Mac,
+    destination_mac: Option<Mac>,
+}
+
+/// What a packet becomes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Goal {
+    /// One with another source and destination.
+    Turn(Turn),
+    /// The same, one hop on, alone or in a tunnel.
+    Carry(Carry),
+    /// The answer that so many bytes would have fitted.
+    Tell(u32),
+}
+
+impl Goal {
+    /// Where the kernel is asked the way to.
+    fn address(&self) -> Option<IpAddr> {
+        match self {
+            Self::Turn((_, to)) => Some(to.ip()),
+            Self::Carry(carry) => Some(carry.to),
+            Self::Tell(_) => None,
+        }
+    }
+
+    fn overhead(&self) -> u32 {
+        match self {
+            Self::Carry(carry) => carry.overhead(),
+            Self::Turn(_) | Self::Tell(_) => 0,
+        }
+    }
 }
 
 /// What a packet changes.
@@ -115,8 +149,10 @@ struct Back {
 struct Flow {
     endpoint: SocketAddr,
     source: IpAddr,
-    /// Unknown while no packet of the flow was sent on.
+    /// Unknown while no packet of the flow was sent on, and of one that is carried.
     node_port: Option<u16>,
+    /// Of a flow that is not translated.
+    carry: Option<Carry>,
     life: Life,
 }
 
@@ -124,9 +160,9 @@ struct Service {
     slots: Vec<desired::Endpoint>,
     /// Table of each rule.
     rules: Vec<Vec<desired::Endpoint>>,
-    selection: Selection,
     basis: u64,
     idle: Idle,
+    wanted: desired::Service,
 }
 
 /// Service, protocol and rule that deal out flows.
@@ -193,13 +229,13 @@ impl Model {
             let rules = rules.map(|rule| self.slots(service, &rule.weights, rule.slots(service)));
             let rules = rules.collect::<Result<_>>()?;
             let idle = Idle::of(&service.idle);
-            let selection = service.selection.clone();
+            let wanted = service.clone();
             let known = Service {
                 slots,
                 rules,
-                selection,
                 basis,
                 idle,
+                wanted,
             };
             self.services.insert((service.address, protocol), known);
         }
@@ -257,7 +293,7 @@ impl Model {
         let mut effect = Effect::Nothing;
         let decided = self
             .decide(frame, now, &mut effect)
-            .and_then(|(read, to)| self.forward(read, to, ingress));
+            .and_then(|(read, goal)| self.forward(frame, read, goal, ingress));
         let (reason, action, sent) = match decided {
             Ok((reason, action, sent)) => (reason, action, Some(sent)),
             Err(reason) if reason.verdict() == Verdict::Drop => (reason, XDP_DROP, None),
@@ -291,6 +327,7 @@ impl Model {
         );
         let mut prediction = prediction.clone();
         let given = prediction.adopt_node_port(frame);
+        prediction.adopt_endpoint_id(frame);
         ensure!(frame == prediction.frame(), "the frame differs");
         match prediction.effect {
             Effect::Nothing => {}
@@ -323,7 +360,8 @@ impl Model {
                     self.backs.remove(&back);
                 }
                 self.name_back(tuple, flow, prediction.now)?;
-                return Ok(given.is_none().then_some(tuple));
+                let is_unknown = given.is_none() && flow.carry.is_none();
+                return Ok(is_unknown.then_some(tuple));
             }
         }
         Ok(None)
@@ -369,14 +407,31 @@ type Turn = (SocketAddr, SocketAddr);
 impl Prediction {
     /// Takes the node port out of the program's output if it could not be predicted, and tells it.
     fn adopt_node_port(&mut self, out: &[u8]) -> Option<u16> {
-        let sent = self
-            .sent
-            .as_mut()
-            .filter(|sent| sent.to.0.port() == UNKNOWN)?;
+        let sent = self.sent.as_mut()?;
+        let Goal::Turn((source, _)) = &mut sent.goal else {
+            return None;
+        };
+        if source.port() != UNKNOWN {
+            return None;
+        }
         let at = sent.read.transport;
         let node_port = u16::from_be_bytes([*out.get(at)?, *out.get(at + 1)?]);
-        sent.to.0.set_port(node_port);
+        source.set_port(node_port);
         Some(node_port)
+    }
+
+    /// A packet that the kernel shall carry to a neighbour names the endpoint's id, which is the
+    /// program's choice.
+    fn adopt_endpoint_id(&mut self, out: &[u8]) {
+        let mac = self
+            .sent
+            .as_mut()
+            .and_then(|it| it.destination_mac.as_mut());
+        if let (Some(mac), Some(id)) = (mac, out.get(4..6))
+            && mac[..4] == record::HAND_OVER_TO
+        {
+            mac[4..].copy_from_slice(id);
+        }
     }
 
     /// The frame afterwards; of a new flow with 0 for its node port.
@@ -385,8 +440,14 @@ impl Prediction {
         let Some(sent) = &self.sent else {
             return self.before.clone();
         };
-        let mut frame = turn(&self.before, &sent.read, sent.to);
-        frame[..6].copy_from_slice(&sent.destination_mac);
+        let mut frame = match &sent.goal {
+            Goal::Turn(to) => turn(&self.before, &sent.read, *to),
+            Goal::Carry(carry) => wrap(&self.before, &sent.read, carry),
+            Goal::Tell(mtu) => too_big(&self.before, *mtu),
+        };
+        if let Some(destination) = sent.destination_mac {
+            frame[..6].copy_from_slice(&destination);
+        }
         if let Some(source) = sent.source_mac {
             frame[6..12].copy_from_slice(&source);
         }

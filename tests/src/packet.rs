@@ -62,13 +62,15 @@ pub struct Packet {
     hops: u8,
     class: u8,
     /// IPv4: identification. IPv6: flow label.
-    label: u16,
+    label: u32,
     options: Vec<u8>,
     extensions: Vec<(u8, Vec<u8>)>,
     /// Offset in units of 8 bytes, and whether more follow.
     fragment: Option<(u16, bool)>,
     transport: Transport,
     ports: (u16, u16),
+    /// Options of a TCP header, in whole words.
+    tcp_options: Vec<u8>,
     payload: Vec<u8>,
 }
 
@@ -101,6 +103,7 @@ pub fn eth() -> Packet {
         fragment: None,
         transport: Transport::Other(0),
         ports: (0, 0),
+        tcp_options: Vec::new(),
         payload: Vec::new(),
     }
 }
@@ -175,6 +178,71 @@ impl Packet {
     #[must_use]
     pub fn class(self, class: u8) -> Self {
         Self { class, ..self }
+    }
+
+    /// IPv4: identification, the lower 16 bits. IPv6: flow label.
+    #[must_use]
+    pub fn label(self, label: u32) -> Self {
+        Self { label, ..self }
+    }
+
+    /// TCP options, in whole words.
+    #[must_use]
+    pub fn tcp_options(self, options: &[u8]) -> Self {
+        assert!(
+            options.len() <= 40 && options.len().is_multiple_of(4),
+            "whole words"
+        );
+        Self {
+            tcp_options: options.to_owned(),
+            ..self
+        }
+    }
+
+    /// The IP packet of another frame as what is carried.
+    #[must_use]
+    pub fn carrying(self, inner: &Self) -> Self {
+        let from = 14 + 4 * inner.tags.len();
+        self.payload(&inner.bytes()[from..])
+    }
+
+    /// The same packet one hop on.
+    #[must_use]
+    pub fn one_hop_on(self) -> Self {
+        let hops = self.hops - 1;
+        Self { hops, ..self }
+    }
+
+    /// Whether it is an IPv4 packet.
+    #[must_use]
+    pub fn is_v4(&self) -> bool {
+        matches!(self.addresses, Some((IpAddr::V4(_), _)))
+    }
+
+    /// Type of service or traffic class.
+    #[must_use]
+    pub fn class_of(&self) -> u8 {
+        self.class
+    }
+
+    /// IP protocol number, and source port.
+    #[must_use]
+    pub fn flow_of(&self) -> (u8, u16) {
+        let protocol = match self.transport {
+            Transport::Tcp { .. } => TCP,
+            Transport::Udp { .. } => UDP,
+            Transport::Other(number) => number,
+        };
+        (protocol, self.ports.0)
+    }
+
+    /// The tags of another frame.
+    #[must_use]
+    pub fn tagged_like(self, other: &Self) -> Self {
+        Self {
+            tags: other.tags.clone(),
+            ..self
+        }
     }
 
     /// IPv4 options, in whole words.

@@ -12,15 +12,17 @@ use crate::phase::{Progress, Side};
 pub struct Entrant {
     /// Endpoint id.
     pub endpoint: u16,
-    /// A node port that [`super::probe`] found free.
+    /// A node port that [`super::probe`] found free; of a flow that is one-sided the virtual port.
     pub node_port: u16,
+    /// The endpoint answers past the node: no entry is for its packets.
+    pub is_one_sided: bool,
     /// First packet seen.
     pub progress: Progress,
     /// Ticks of silence until it is over.
     pub idle_ticks: u32,
 }
 
-/// Writes both entries of a flow in the place of entries that yield, and ends an earlier flow of the
+/// Writes the entries of a flow in the place of entries that yield, and ends an earlier flow of the
 /// same tuple. `hash` is [`crate::hash::flow`].
 ///
 /// False if there is no room, or if another processor was quicker; what had yielded is gone then too.
@@ -39,11 +41,7 @@ pub fn enter<A: Client>(
     {
         flows.forget_partner(key, state);
     }
-    let Some(endpoint_entry) = endpoint_entry(flows, keys, &entrant, now) else {
-        return false;
-    };
     let Some(client_entry) = client_entry(flows, hash, now) else {
-        endpoint_entry.release();
         return false;
     };
     let expires = now.wrapping_add(entrant.idle_ticks);
@@ -54,6 +52,14 @@ pub fn enter<A: Client>(
         ..
     } = entrant;
     let state = |side| State::new(endpoint, node_port, side, progress, expires);
+    if entrant.is_one_sided {
+        client_entry.publish(key, state(Side::Client).one_sided());
+        return true;
+    }
+    let Some(endpoint_entry) = endpoint_entry(flows, keys, &entrant, now) else {
+        client_entry.release();
+        return false;
+    };
     endpoint_entry.publish(key, state(Side::Endpoint));
     client_entry.publish(key, state(Side::Client));
     true

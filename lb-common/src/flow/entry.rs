@@ -102,9 +102,11 @@ impl State {
     pub(super) const CLAIMED: Self = Self(1);
 
     /// [`State::yielding`] of a closed flow, at least; less of one that is opening.
-    pub(super) const CLOSED: u32 = 2 << 24;
+    pub(super) const CLOSED: u32 = 3 << 24;
 
     const OF_ENDPOINT: u64 = 1 << 1;
+    /// The bit of [`State::CLAIMED`], which alone names no endpoint.
+    const ONE_SIDED: u64 = 1;
     const TICKS: u64 = 0xff_ffff;
 
     /// A state. `expires` is a tick; its lower 24 bits are kept.
@@ -127,6 +129,19 @@ impl State {
                 | progress.byte() as u64
                 | side,
         )
+    }
+
+    /// As the only entry of a flow whose endpoint answers past the node.
+    #[inline(always)]
+    #[must_use]
+    pub const fn one_sided(self) -> Self {
+        Self(self.0 | Self::ONE_SIDED)
+    }
+
+    /// Only the client's packets are seen, and find the flow's only entry.
+    #[inline(always)]
+    pub const fn is_one_sided(self) -> bool {
+        self.0 & Self::ONE_SIDED != 0
     }
 
     /// From a word of the table.
@@ -202,20 +217,16 @@ impl State {
     #[inline(always)]
     #[must_use]
     pub const fn with(self, progress: Progress, expires: u32) -> Self {
-        Self::new(
-            self.endpoint(),
-            self.node_port(),
-            self.side(),
-            progress,
-            expires,
-        )
+        let stays = self.0 & (0xffff_ffff_0000_0000 | Self::OF_ENDPOINT | Self::ONE_SIDED);
+        Self(stays | (expires as u64 & Self::TICKS) << 8 | progress.byte() as u64)
     }
 
     /// How willingly the entry gives way to a new flow; 0: not at all.
     #[inline(always)]
     pub(super) const fn yielding(self, now: u32) -> u32 {
-        const EMPTY: u32 = 4 << 24;
-        const EXPIRED: u32 = 3 << 24;
+        const EMPTY: u32 = 5 << 24;
+        const EXPIRED: u32 = 4 << 24;
+        const FINISHED: u32 = 2 << 24;
         const OPENING: u32 = 1 << 24;
         if self.0 == Self::EMPTY.0 {
             return EMPTY;
@@ -231,6 +242,8 @@ impl State {
         let age = 0x7f_ffff - remaining as u32;
         match self.progress().phase() {
             Phase::Closed => Self::CLOSED + age,
+            // The client has finished, and whether the endpoint has will never be known.
+            Phase::Closing if self.is_one_sided() => FINISHED + age,
             Phase::Opening => OPENING + age,
             Phase::Open | Phase::Closing => 0,
         }

@@ -38,7 +38,7 @@ pub fn step(state: State, side: Side, signals: Signals, idle: [u16; 4], now: u32
     })
 }
 
-/// Writes a step to both entries of a flow, so that either alone tells whether the flow is live. Tells
+/// Writes a step to the entries of a flow, so that either alone tells whether the flow is live. Tells
 /// how the flow ended if this step ended it.
 ///
 /// `state` is that of either entry when it was found. If another processor changed the entry since,
@@ -54,6 +54,9 @@ pub fn advance<A: Client>(
     let (entry, _) = own(flows, keys, key, state)?;
     if !entry.replace(state, state.with(step.progress, step.expires)) {
         return None;
+    }
+    if state.is_one_sided() {
+        return state.progress().ending_of_one_side(step.progress);
     }
     if let Some((entry, state)) = partner(flows, keys, key, state) {
         let progress = state.progress().merged(step.progress);
@@ -100,7 +103,7 @@ fn own<'a, A: Client>(
     }
 }
 
-/// The other entry of its flow.
+/// The other entry of its flow, if there is one.
 #[inline(always)]
 fn partner<'a, A: Client>(
     flows: &'a impl Flows<A>,
@@ -108,6 +111,9 @@ fn partner<'a, A: Client>(
     key: A::Key,
     state: State,
 ) -> Option<(&'a Entry<A::Key>, State)> {
+    if state.is_one_sided() {
+        return None;
+    }
     if is_endpoint_entry(state) {
         of_client(flows, keys, key, state)
     } else {

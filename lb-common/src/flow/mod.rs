@@ -2,7 +2,8 @@
 //!
 //! A flow is two entries of one table: the *client entry*, in a bucket named by the client's tuple,
 //! and the *endpoint entry*, in a bucket named by the endpoint and the flow's node port. Both hold the
-//! same words, so either side's packet finds everything in one bucket.
+//! same words, so either side's packet finds everything in one bucket. A flow whose endpoint answers past
+//! the node is *one-sided*: it has its client entry only, with the virtual port for a node port.
 //!
 //! ```text
 //!   key    IPv4  client address 32 | client port 16 | service 16

@@ -2,6 +2,7 @@
 
 mod fill;
 mod life;
+mod one_sided;
 mod random;
 mod table;
 mod threads;

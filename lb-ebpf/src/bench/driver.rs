@@ -43,7 +43,7 @@ static PROGRAM: ProgramArray = ProgramArray::with_max_entries(1, 0);
 /// The next packet, to the program under test.
 #[xdp]
 pub fn driver(ctx: XdpContext) -> u32 {
-    let mut frame = XdpFrame { ctx };
+    let mut frame = XdpFrame::new(ctx);
     if place(&mut frame).is_some() {
         // SAFETY: nothing here is left to drop.
         unsafe { PROGRAM.tail_call(&frame.ctx, 0) };
@@ -61,7 +61,7 @@ pub fn transmit(_ctx: XdpContext) -> u32 {
 /// The least a load balancer could do.
 #[xdp]
 pub fn swap_macs(ctx: XdpContext) -> u32 {
-    let mut frame = XdpFrame { ctx };
+    let mut frame = XdpFrame::new(ctx);
     let Some(ethernet) = frame.header_mut::<Ethernet>(0) else {
         return xdp_action::XDP_ABORTED;
     };

@@ -58,7 +58,7 @@ static COUNTS: PerCpuArray<Count> = PerCpuArray::with_max_entries(4096, 0);
 /// Every frame.
 #[xdp]
 pub fn yardstick(ctx: XdpContext) -> u32 {
-    let mut frame = XdpFrame { ctx };
+    let mut frame = XdpFrame::new(ctx);
     let sent = match parse::network(&frame) {
         Ok(Network::V4(offset)) => balance::<V4>(&mut frame, offset),
         Ok(Network::V6(offset)) => balance::<V6>(&mut frame, offset),

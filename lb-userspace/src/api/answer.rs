@@ -68,6 +68,8 @@ pub struct ServiceView {
     pub address: SocketAddr,
     /// TCP or UDP.
     pub protocol: Protocol,
+    /// How packets reach its endpoints: `nat`, `dsr`, `ipip` or `gue`.
+    pub mode: String,
     /// What decides about a new flow.
     pub scheduling: Scheduling,
     /// What flows of one client have in common: `flow` (nothing), or `client/24` for so many leading bits

@@ -5,7 +5,7 @@ use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
 use clap::CommandFactory as _;
 
 use super::output::Page;
-use super::{Cli, Command, Flows, Get, SetWeight, apply};
+use super::{Cli, Command, Flows, Get, SetWeight, apply, decap};
 use crate::api::{self, Failure, FlowsQuery};
 use crate::client::{self, Client};
 use crate::exit::Exit;
@@ -21,6 +21,7 @@ pub async fn run(cli: Cli) -> Exit {
         Command::Get(what) => get(&client, what, page).await,
         Command::Apply(asked) => apply::apply(&client, asked, page).await,
         Command::Detach { yes } => detach(&client, yes, page).await,
+        Command::Decap(asked) => decap::decap(asked, page),
         Command::Completion { shell } => completion(shell, page),
         Command::Demo => show(page).await,
     };

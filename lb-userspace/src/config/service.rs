@@ -10,8 +10,8 @@ use super::error::Mistake;
 use super::rule::rules;
 use super::selection::selection;
 use super::shape::{BackendEntry, IdleEntry, ServiceEntry, Span};
-use super::{SourceLookup, address};
-use crate::desired::{Backend, Endpoint, Idle, Ports, Service};
+use super::{SourceLookup, address, delivery};
+use crate::desired::{Backend, Endpoint, Idle, Mode, Ports, Service};
 use crate::weights::{self, Weight};
 
 /// Slots of a service when the file does not say.
@@ -45,7 +45,9 @@ fn one(
     let name = name(&shape.name, "service.name")?;
     let (address, ports) = address::parse_ports(&shape.address, ADDRESS)?;
     let idle = idle(&shape.idle)?;
-    let backends = backends(entry, &name, address, source)?;
+    let delivery = delivery::delivery(shape)?;
+    let backends = backends(entry, &name, (address, delivery.mode), source)?;
+    delivery::one_source(shape, &delivery, &backends)?;
     let slots = slots(shape.slots.as_ref())?;
     let rules = rules(shape, &backends, address.ip(), directory)?;
     let selection = selection(shape, rules, address.ip())?;
@@ -57,6 +59,7 @@ fn one(
         slots,
         selection,
         idle,
+        delivery,
         backends,
     })
 }
@@ -201,7 +204,7 @@ fn limit(
 fn backends(
     service: &Spanned<ServiceEntry>,
     service_name: &str,
-    address: SocketAddr,
+    of: (SocketAddr, Mode),
     source: SourceLookup<'_>,
 ) -> Result<Vec<Backend>, Mistake> {
     let entries = &service.get_ref().backends;
@@ -231,7 +234,7 @@ fn backends(
         }
         let mut endpoints = Vec::new();
         for text in &entry.endpoints {
-            let endpoint = endpoint(text, entry, address, source)?;
+            let endpoint = endpoint(text, entry, of, source)?;
             only_here(text, &endpoint, &endpoints, &backends)?;
             endpoints.push(endpoint);
         }
@@ -273,16 +276,10 @@ fn weights(entries: &[Spanned<BackendEntry>]) -> Result<Vec<Weight>, Mistake> {
 fn endpoint(
     text: &Spanned<String>,
     backend: &BackendEntry,
-    service: SocketAddr,
+    (service, mode): (SocketAddr, Mode),
     source: SourceLookup<'_>,
 ) -> Result<Endpoint, Mistake> {
-    let address = address::parse(text, ENDPOINTS)?;
-    if address.is_ipv4() != service.is_ipv4() {
-        let (ours, theirs) = (address::family(address.ip()), address::family(service.ip()));
-        let problem = format!("{address} is {ours}, the service {theirs}");
-        let hint = "endpoints have the address family of their service";
-        return Err(Mistake::new(text.span(), ENDPOINTS, problem, hint));
-    }
+    let address = delivery::endpoint(text, service, mode)?;
     let source = match &backend.source {
         Some(given) => given_source(given, address)?,
         None => source(address).map_err(|cause| {

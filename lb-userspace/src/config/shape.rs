@@ -30,7 +30,7 @@ pub(super) struct InterfaceEntry {
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(super) struct ServiceEntry {
     pub(super) name: Spanned<String>,
     pub(super) address: Spanned<String>,
@@ -40,6 +40,11 @@ pub(super) struct ServiceEntry {
     pub(super) affinity: Option<Spanned<String>>,
     #[serde(default)]
     pub(super) idle: IdleEntry,
+    #[serde(default)]
+    pub(super) mode: ModeEntry,
+    pub(super) tunnel_port: Option<Spanned<u64>>,
+    pub(super) tunnel_source: Option<Spanned<String>>,
+    pub(super) mss: Option<Spanned<u64>>,
     #[serde(default, rename = "backend")]
     pub(super) backends: Vec<Spanned<BackendEntry>>,
     #[serde(default, rename = "rule")]
@@ -63,6 +68,16 @@ pub(super) struct IdleEntry {
     pub(super) open: Option<Spanned<Span>>,
     pub(super) closing: Option<Spanned<Span>>,
     pub(super) udp: Option<Spanned<Span>>,
+}
+
+#[derive(Clone, Copy, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum ModeEntry {
+    #[default]
+    Nat,
+    Dsr,
+    Ipip,
+    Gue,
 }
 
 /// A time such as `30s` or `1h 30m`.

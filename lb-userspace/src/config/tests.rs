@@ -3,7 +3,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use super::*;
 use crate::dataplane::XdpMode;
-use crate::desired::{Endpoint, Idle, Protocol};
+use crate::desired::{Delivery, Endpoint, Idle, Mode, Network, Protocol};
 
 const ECHO: &str = r#"interfaces = ["eth0"]
 
@@ -180,7 +180,7 @@ fn addresses_must_be_usable() {
             "10.64.1.4:9000",
             "[fd64::4]:9000",
             "lb.toml:16:32: service.backend.endpoints: [fd64::4]:9000 is IPv6, the service IPv4 \
-             [endpoints have the address family of their service]",
+             [endpoints have the address family of their service, except in a tunnel: mode = \"ipip\" or \"gue\"]",
         ),
         (
             "10.64.1.4:9000",
@@ -382,4 +382,119 @@ fn ranges_of_ports_do_not_overlap() {
             "{said}"
         );
     }
+}
+
+/// `ECHO` with these lines in its service.
+fn with(lines: &str) -> String {
+    ECHO.replacen(
+        "protocol = \"tcp\"\n",
+        &format!("protocol = \"tcp\"\n{lines}\n"),
+        1,
+    )
+}
+
+fn delivery_of(text: &str) -> Delivery {
+    parse(text).unwrap().services[0].delivery
+}
+
+#[test]
+fn packets_are_translated_unless_another_mode_is_named() {
+    assert_eq!(delivery_of(ECHO), Delivery::default());
+    for (name, mode) in [
+        ("nat", Mode::Nat),
+        ("dsr", Mode::Dsr),
+        ("ipip", Mode::Ipip),
+        ("gue", Mode::Gue { port: 6080 }),
+    ] {
+        let found = delivery_of(&with(&format!("mode = \"{name}\"")));
+        assert_eq!((found.mode, found.mode.name()), (mode, name));
+    }
+    let found = delivery_of(&with("mode = \"gue\"\ntunnel-port = 9999\nmss = 1400"));
+    assert_eq!(found.mode, Mode::Gue { port: 9999 });
+    assert_eq!(found.mss, Some(1400));
+    let found = delivery_of(&with("mode = \"ipip\"\ntunnel-source = \"172.16.0.0/12\""));
+    let network = Network {
+        address: [172, 16, 0, 0].into(),
+        bits: 12,
+    };
+    assert_eq!(found.tunnel_source, Some(network));
+}
+
+#[test]
+fn where_ports_are_not_changed_an_endpoint_has_the_services() {
+    let text = with("mode = \"dsr\"").replacen("10.64.1.2:9000", "10.64.1.2", 1);
+    let endpoints = &parse(&text).unwrap().services[0].backends[0].endpoints;
+    assert_eq!(endpoints[0].address, ([10, 64, 1, 2], 9000).into());
+    let text = text.replacen("10.64.1.3:9000", "10.64.1.3:8080", 1);
+    let error = parse(&text).expect_err("another port");
+    assert!(
+        error.to_string().contains("mode dsr does not change ports"),
+        "{error}"
+    );
+    let bare = error_of(&ECHO.replacen("10.64.1.2:9000", "10.64.1.2", 1));
+    assert!(bare.contains("is not an address and port"), "{bare}");
+}
+
+#[test]
+fn a_tunnel_leads_to_either_family() {
+    let text = with("mode = \"ipip\"").replacen("10.64.1.2:9000", "fd64::2", 1);
+    let endpoints = &parse(&text).unwrap().services[0].backends[0].endpoints;
+    assert_eq!(endpoints[0].address, "[fd64::2]:9000".parse().unwrap());
+    assert_eq!(endpoints[0].source, "fd64::1".parse::<IpAddr>().unwrap());
+    let text = text.replacen("ipip", "dsr", 1);
+    let error = error_of(&text);
+    assert!(
+        error.contains("[fd64::2]:9000 is IPv6, the service IPv4"),
+        "{error}"
+    );
+}
+
+fn error_of(text: &str) -> String {
+    let error = parse(text).expect_err("a mistake");
+    format!("{error} [{}]", error.hint)
+}
+
+#[test]
+fn what_a_mode_has_not_is_refused() {
+    for (lines, said) in [
+        ("mode = \"ipp\"", "did you mean `ipip`?"),
+        (
+            "mode = \"dsr\"\ntunnel-port = 6080",
+            "mode dsr has no port of its own",
+        ),
+        ("mode = \"gue\"\ntunnel-port = 0", "0 is not a port"),
+        (
+            "tunnel-source = \"172.16.0.0/16\"",
+            "mode nat has no tunnel",
+        ),
+        (
+            "mode = \"ipip\"\ntunnel-source = \"172.16.0.1/16\"",
+            "172.16.0.1 has bits after the first 16",
+        ),
+        (
+            "mode = \"ipip\"\ntunnel-source = \"172.16.0.0\"",
+            "is not a network",
+        ),
+        (
+            "mode = \"ipip\"\ntunnel-source = \"10.0.0.1/32\"",
+            "/32 leaves too few bits",
+        ),
+        (
+            "mode = \"ipip\"\ntunnel-source = \"fd00::/64\"",
+            "is IPv6, the endpoint 10.64.1.2:9000 IPv4",
+        ),
+        ("mss = 100", "100 is out of range"),
+        ("tunnel_port = 6080", "did you mean `tunnel-port`?"),
+    ] {
+        let error = error_of(&with(lines));
+        assert!(error.contains(said), "{lines}: {error}");
+    }
+    let text = with("mode = \"ipip\"").replacen("10.64.1.2:9000", "10.99.0.1", 1);
+    assert!(error_of(&text).contains("is the address of the service"));
+    let text = with("mode = \"ipip\"\ntunnel-source = \"172.16.0.0/16\"").replacen(
+        "weight = 3",
+        "weight = 3\nsource = \"10.64.1.1\"",
+        1,
+    );
+    assert!(error_of(&text).contains("the service has a tunnel-source already"));
 }

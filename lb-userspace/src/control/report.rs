@@ -77,6 +77,7 @@ pub(super) fn services(
         name: service.name.clone(),
         address: service.address,
         protocol: service.protocol,
+        mode: service.delivery.mode.name().to_owned(),
         scheduling: service.selection.scheduling,
         affinity: service.selection.affinity.to_string(),
         rules: service.selection.rules.len(),

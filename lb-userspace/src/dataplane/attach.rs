@@ -88,7 +88,7 @@ pub fn detach(pin_dir: &Path) -> Result<()> {
 
 /// Removes the pin of a link, and waits until the kernel has taken the program off: it does so a moment
 /// after the last pin is gone.
-fn unpin(path: &Path, name: &str) -> Result<()> {
+pub(super) fn unpin(path: &Path, name: &str) -> Result<()> {
     fs::remove_file(path).with_context(|| format!("unpin {}", path.display()))?;
     let deadline = Instant::now() + GONE_LIMIT;
     while is_xdp(path) && runs_xdp(name) && Instant::now() < deadline {
@@ -159,7 +159,7 @@ fn attach_xdp(
 }
 
 /// Never pushes a program aside that somebody else attached.
-fn refuse_foreign(name: &str) -> Result<()> {
+pub(super) fn refuse_foreign(name: &str) -> Result<()> {
     let attached = interface::index(name)
         .map(interface::xdp_attached)
         .transpose()?

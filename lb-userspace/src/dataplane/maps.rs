@@ -17,8 +17,7 @@ use crate::plan::{Image, Write, pages_of};
 const IDENTITY: usize = 2;
 const TABLE: usize = 4;
 const IDLE: usize = 5;
-/// `mode`, `flags`, `client_bits` and what follows, in one word.
-const KIND: usize = 6;
+const TRAITS: usize = 6;
 
 /// The maps that are memory to the daemon.
 pub struct Maps {
@@ -172,15 +171,8 @@ impl Maps {
             }
             Write::Prefixes(id, change) => trie::change(ebpf, *id, change)?,
             Write::FreeRule(number) => self.rules.store(*number as usize, 0, TableRef::NONE),
-            Write::Selection(id, flags, client_bits) => {
-                let before: Service = self.services.read(usize::from(*id));
-                let after = Service {
-                    flags: *flags,
-                    client_bits: *client_bits,
-                    ..before
-                };
-                let words: [u64; 8] = bytemuck::cast(after);
-                self.services.store(usize::from(*id), KIND, words[KIND]);
+            Write::Traits(id, traits) => {
+                self.services.store(usize::from(*id), TRAITS, traits.word());
             }
             Write::RemoveService(id) => {
                 self.services

@@ -4,6 +4,7 @@ mod attach;
 mod batch;
 mod bpffs;
 mod counters;
+pub mod decap;
 mod flows;
 mod hook;
 mod interface;
@@ -221,7 +222,7 @@ impl Dataplane {
             service,
             backend,
             endpoint,
-            node_port: flow.state.node_port(),
+            node_port: (!flow.state.is_one_sided()).then_some(flow.state.node_port()),
             phase: progress.phase().name().to_owned(),
             idle_seconds: (nanoseconds / 1_000_000_000) as u32,
         })

@@ -139,7 +139,7 @@ pub struct FlowReport {
     /// Endpoint address and port.
     pub endpoint: SocketAddr,
     /// Node port the flow has towards the endpoint.
-    pub node_port: u16,
+    pub node_port: Option<u16>,
     /// `opening`, `open`, `closing`.
     pub phase: String,
     /// Seconds since the last packet, to within three seconds.

@@ -70,7 +70,7 @@ impl Carried {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::desired::{Idle, Ports, Selection};
+    use crate::desired::{Delivery, Idle, Ports, Selection};
 
     fn service(name: &str, port: u16) -> Service {
         Service {
@@ -81,6 +81,7 @@ mod tests {
             ports: Ports::One,
             selection: Selection::default(),
             idle: Idle::default(),
+            delivery: Delivery::default(),
             backends: Vec::new(),
         }
     }

@@ -95,9 +95,9 @@ impl Image {
                 self.unsettled_rules.insert(*number);
                 self.retire(before.unwrap_or(TableRef::NONE));
             }
-            Write::Selection(id, flags, client_bits) => {
+            Write::Traits(id, traits) => {
                 if let Some(service) = self.services.get_mut(id) {
-                    (service.flags, service.client_bits) = (*flags, *client_bits);
+                    *service = traits.within(*service);
                 }
             }
             Write::RemoveService(id) => {

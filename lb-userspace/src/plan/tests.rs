@@ -9,7 +9,7 @@ use proptest::prelude::*;
 
 use super::{Image, Plan, Tables, Write, pages_of};
 use crate::desired::{
-    Backend, Desired, Endpoint, Idle, Ports, Prefix, Protocol, Rule, Selection, Service,
+    Backend, Delivery, Desired, Endpoint, Idle, Ports, Prefix, Protocol, Rule, Selection, Service,
 };
 use crate::weights::from_relative;
 
@@ -42,6 +42,7 @@ fn service(n: u8, slots: u32, backends: &[(usize, u64)]) -> Service {
         ports: Ports::One,
         selection,
         idle: Idle::default(),
+        delivery: Delivery::default(),
         backends: backends.collect(),
     }
 }

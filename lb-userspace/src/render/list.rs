@@ -16,6 +16,7 @@ pub fn services(services: &Services, style: Style) -> String {
         Column::Text("SERVICE"),
         Column::Text("ADDRESS"),
         Column::Text("PROTOCOL"),
+        Column::Text("MODE"),
         Column::Text("SOURCE"),
         Column::Text("SCHEDULING"),
         Column::Text("AFFINITY"),
@@ -30,6 +31,7 @@ pub fn services(services: &Services, style: Style) -> String {
             it.name.clone(),
             it.address.to_string(),
             protocol(it.protocol).to_owned(),
+            it.mode.clone(),
             origin(it.source).to_owned(),
             it.scheduling.name().to_owned(),
             it.affinity.clone(),
@@ -139,7 +141,8 @@ pub fn flows(flows: &Flows, style: Style) -> String {
             it.service.clone(),
             it.backend.clone(),
             it.endpoint.to_string(),
-            it.node_port.to_string(),
+            it.node_port
+                .map_or_else(|| "-".to_owned(), |port| port.to_string()),
             it.phase.clone(),
             format!("{} s", it.idle_seconds),
         ]

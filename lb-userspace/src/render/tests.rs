@@ -49,6 +49,7 @@ fn echo_view() -> ServiceView {
         affinity: "client/24".into(),
         rules: 2,
         prefixes: 7,
+        mode: "nat".into(),
         slots: 65_536,
         digest: "00000000000000ff".into(),
         source: Origin::Runtime,
@@ -285,7 +286,7 @@ fn flows_are_listed_and_the_rest_is_told() {
         service: "dns".into(),
         backend: "old".into(),
         endpoint: "[fd64::2]:53".parse().unwrap(),
-        node_port: 10_240,
+        node_port: Some(10_240),
         phase: "open".into(),
         idle_seconds: 3,
     };

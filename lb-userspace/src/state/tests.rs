@@ -1,5 +1,5 @@
 use super::*;
-use crate::desired::{Backend, Endpoint, Idle, Ports, Protocol, Selection};
+use crate::desired::{Backend, Delivery, Endpoint, Idle, Ports, Protocol, Selection};
 
 /// A service whose backends have one endpoint each and the given relative weights.
 fn service(name: &str, backends: &[(&str, u64)]) -> Service {
@@ -27,6 +27,7 @@ fn service(name: &str, backends: &[(&str, u64)]) -> Service {
         ports: Ports::One,
         selection: Selection::default(),
         idle: Idle::default(),
+        delivery: Delivery::default(),
         backends: backends.collect(),
     }
 }

@@ -177,13 +177,17 @@ pub const CASES: &[Case] = &[
             });
         },
     ),
-    ("the largest packet goes, one larger does not", |stage| {
-        both(stage, Udp, |stage, world| {
-            let most = 1500 - 8 - if world.is_v4() { 20 } else { 40 };
-            opens(stage, world, &datagram(world).payload(&vec![1; most]));
-            stage.drops(&datagram(world).payload(&vec![1; most + 1]), TooBig);
-        });
-    }),
+    (
+        "the largest packet goes, of one larger the sender is told",
+        |stage| {
+            both(stage, Udp, |stage, world| {
+                let most = 1500 - 8 - if world.is_v4() { 20 } else { 40 };
+                opens(stage, world, &datagram(world).payload(&vec![1; most]));
+                let larger = datagram(world).payload(&vec![1; most + 1]);
+                stage.tells_the_sender(&larger, 1500);
+            });
+        },
+    ),
 ];
 
 /// Plays for both families a service with one endpoint, 1.2.

@@ -80,6 +80,34 @@ impl<'a> Stage<'a> {
         assert_eq!((reason.verdict(), run.action), (Verdict::Drop, XDP_DROP));
     }
 
+    /// The client is told that its packet would have gone if it had `mtu` bytes.
+    #[track_caller]
+    pub fn tells_the_sender(&mut self, packet: &Packet, mtu: u32) {
+        let frame = packet.bytes();
+        let run = self.play(&frame, self.node.client, Reason::TooBigTold);
+        let told = lb_tests::model::too_big(&frame, mtu);
+        assert_eq!(run.action, XDP_TX);
+        assert_eq!(hex(&run.frame), hex(&told), "of {packet:?}");
+    }
+
+    /// The client's packet leaves on a way as this frame, but for its MAC addresses.
+    #[track_caller]
+    pub fn leaves(&mut self, packet: &Packet, way: Way, as_this: &Packet) {
+        let (reason, action) = if way.port == self.node.client {
+            (Reason::Transmitted, XDP_TX)
+        } else {
+            (Reason::Redirected, XDP_REDIRECT)
+        };
+        let run = self.play(&packet.bytes(), self.node.client, reason);
+        let (segment, host) = way.next;
+        let expected = as_this
+            .clone()
+            .macs(way.port.mac, mac_of(segment, host))
+            .bytes();
+        assert_eq!(run.action, action, "of {packet:?}");
+        assert_eq!(hex(&run.frame), hex(&expected), "of {packet:?}");
+    }
+
     /// The client's packet goes to an endpoint as `turned` (given the node port) says. Returns the
     /// node port.
     #[track_caller]

@@ -4,7 +4,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use lb_tests::node::{v4, v6};
-use lb_userspace::desired::{Backend, Endpoint, Idle, Ports, Protocol, Selection, Service};
+use lb_userspace::desired::{
+    Backend, Delivery, Endpoint, Idle, Ports, Protocol, Selection, Service,
+};
 use lb_userspace::lab::{VIP_V4, VIP_V6};
 use lb_userspace::weights::from_relative;
 
@@ -90,6 +92,7 @@ impl World {
             ports: Ports::One,
             selection: Selection::default(),
             idle: Idle::default(),
+            delivery: Delivery::default(),
             backends: backends.collect(),
         }
     }

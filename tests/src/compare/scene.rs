@@ -7,8 +7,8 @@ use std::time::Duration;
 use fastrand::Rng;
 use lb_tests::node::{v4, v6};
 use lb_userspace::desired::{
-    Affinity, Backend, Endpoint, Idle, Ports, Prefix, Protocol, Rule, Scheduling, Selection,
-    Service,
+    Affinity, Backend, Delivery, Endpoint, Idle, Mode, Network, Ports, Prefix, Protocol, Rule,
+    Scheduling, Selection, Service,
 };
 use lb_userspace::lab::{VIP_V4, VIP_V6};
 use lb_userspace::weights::from_relative;
@@ -69,6 +69,31 @@ impl Scene {
         .into()
     }
 
+    /// Port 9000 translates; every other service does now this and now that.
+    fn delivery(&mut self, address: SocketAddr) -> Delivery {
+        let network = match address {
+            SocketAddr::V4(_) => [172, 16, 0, 0].into(),
+            SocketAddr::V6(_) => "fd00:1::".parse().expect("an address"),
+        };
+        let mode = match self.dice.u8(..4) {
+            _ if address.port() == 9000 => Mode::Nat,
+            0 => Mode::Nat,
+            1 => Mode::Dsr,
+            2 => Mode::Ipip,
+            _ => Mode::Gue { port: 6080 },
+        };
+        let bits = self.dice.u8(16..31) + if address.is_ipv4() { 0 } else { 80 };
+        let is_spread = mode.is_tunnel() && self.dice.bool();
+        Delivery {
+            mode,
+            tunnel_source: is_spread.then_some(Network {
+                address: network,
+                bits,
+            }),
+            mss: None,
+        }
+    }
+
     fn service(&mut self, name: String, address: SocketAddr, protocol: Protocol) -> Service {
         let numbers = [
             self.dice.u64(1..100),
@@ -106,6 +131,7 @@ impl Scene {
                 rules: self.rules(address, protocol),
                 ..selection(address, protocol)
             },
+            delivery: self.delivery(address),
             idle: Idle {
                 opening: Duration::from_secs(3),
                 open: Duration::from_secs(9),

@@ -5,13 +5,13 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use lb_common::address::{V4, V6};
 use lb_common::verdict::Reason;
 use lb_common::{hash, record};
-use lb_userspace::desired::{self, Affinity, Scheduling};
+use lb_userspace::desired::{self, Affinity, Mode, Scheduling};
 
 use super::life::Life;
 use super::read::{Read, read};
 use super::{
-    Back, Effect, Flow, Model, Route, Sent, Service, Tuple, Turn, UNKNOWN, XDP_PASS, XDP_REDIRECT,
-    XDP_TX,
+    Back, Carry, Effect, Flow, Goal, Model, Route, Sent, Service, Tuple, Turn, UNKNOWN, XDP_PASS,
+    XDP_REDIRECT, XDP_TX,
 };
 use crate::packet::{TCP, UDP};
 
@@ -22,11 +22,11 @@ impl Model {
         frame: &[u8],
         now: u32,
         effect: &mut Effect,
-    ) -> Result<(Read, Turn), Reason> {
+    ) -> Result<(Read, Goal), Reason> {
         let read = read(frame)?;
         let to = match self.services.get(&(read.destination, read.protocol)) {
             Some(service) => self.to_endpoint(&read, service, now, effect)?,
-            None => self.to_client(&read, now, effect)?,
+            None => Goal::Turn(self.to_client(&read, now, effect)?),
         };
         Ok((read, to))
     }
@@ -37,7 +37,7 @@ impl Model {
         service: &Service,
         now: u32,
         effect: &mut Effect,
-    ) -> Result<Turn, Reason> {
+    ) -> Result<Goal, Reason> {
         if read.hops <= 1 {
             return Err(Reason::Expiring);
         }
@@ -58,20 +58,25 @@ impl Model {
                 let dealt = self.dealt.get(&(read.destination, read.protocol, rule));
                 let dealt = dealt.copied().unwrap_or(0);
                 let endpoint = service.select(&self.keys, read.source, dealt)?;
+                let hash = service.hash(&self.keys, read.source);
                 let flow = Flow {
                     endpoint: endpoint.address,
                     source: endpoint.source,
                     node_port: None,
+                    carry: Carry::to(&service.wanted, &endpoint, hash),
                     life: Life::new(read.protocol == UDP, &service.idle, now),
                 };
                 *effect = Effect::Admit(tuple, flow);
                 flow
             }
         };
-        Ok((
+        if let Some(carry) = flow.carry {
+            return Ok(Goal::Carry(carry));
+        }
+        Ok(Goal::Turn((
             SocketAddr::new(flow.source, flow.node_port.unwrap_or(UNKNOWN)),
             flow.endpoint,
-        ))
+        )))
     }
 
     fn to_client(&self, read: &Read, now: u32, effect: &mut Effect) -> Result<Turn, Reason> {
@@ -100,23 +105,32 @@ impl Model {
 
     pub(super) fn forward(
         &self,
+        frame: &[u8],
         read: Read,
-        to: Turn,
+        goal: Goal,
         ingress: u32,
     ) -> Result<(Reason, u32, Sent), Reason> {
-        match (self.route)(to.1.ip()) {
+        let to = goal.address().ok_or(Reason::Inconsistent)?;
+        match (self.route)(to) {
             Route::None => Err(Reason::NoRoute),
             Route::Unresolved => {
-                let destination_mac = record::HAND_OVER_MAC;
+                let destination_mac = match goal {
+                    Goal::Carry(Carry {
+                        mode: Mode::Dsr, ..
+                    }) => record::hand_over_to(0),
+                    _ => record::HAND_OVER_MAC,
+                };
                 let sent = Sent {
                     read,
-                    to,
+                    goal,
                     source_mac: None,
-                    destination_mac,
+                    destination_mac: Some(destination_mac),
                 };
                 Ok((Reason::HandedOver, XDP_PASS, sent))
             }
-            Route::Out { mtu, .. } if u32::from(read.length) > mtu => Err(Reason::TooBig),
+            Route::Out { mtu, .. } if u32::from(read.length) + goal.overhead() > mtu => {
+                tell(frame, read, mtu - goal.overhead())
+            }
             Route::Out {
                 interface,
                 source,
@@ -130,14 +144,28 @@ impl Model {
                 };
                 let sent = Sent {
                     read,
-                    to,
+                    goal,
                     source_mac: Some(source),
-                    destination_mac: destination,
+                    destination_mac: Some(destination),
                 };
                 Ok((reason, action, sent))
             }
         }
     }
+}
+
+/// The sender is told, if the frame has what is quoted.
+fn tell(frame: &[u8], read: Read, mtu: u32) -> Result<(Reason, u32, Sent), Reason> {
+    if frame.len() < read.network + 128 {
+        return Err(Reason::TooBig);
+    }
+    let sent = Sent {
+        read,
+        goal: Goal::Tell(mtu),
+        source_mac: None,
+        destination_mac: None,
+    };
+    Ok((Reason::TooBigTold, XDP_TX, sent))
 }
 
 impl Service {
@@ -152,7 +180,10 @@ impl Service {
             Some(rule) => &self.rules[rule],
             None => &self.slots,
         };
-        let slot = match (self.selection.scheduling, self.selection.affinity) {
+        let slot = match (
+            self.wanted.selection.scheduling,
+            self.wanted.selection.affinity,
+        ) {
             (Scheduling::Exact, _) => dealt % slots.len(),
             (Scheduling::Hash, Affinity::Flow) => self.slot(keys, client, slots.len()),
             // As if the network itself were a client, with port 0.
@@ -166,7 +197,7 @@ impl Service {
 
     /// The rule of a client: of all that name it, the one with the longest prefix.
     pub(super) fn rule(&self, client: IpAddr) -> Option<usize> {
-        let rules = self.selection.rules.iter().enumerate();
+        let rules = self.wanted.selection.rules.iter().enumerate();
         let all = rules.flat_map(|(number, rule)| rule.from.iter().map(move |it| (it, number)));
         let of_client = all.filter(|(prefix, _)| prefix.contains(client));
         of_client
@@ -175,12 +206,15 @@ impl Service {
     }
 
     fn slot(&self, keys: &[u64; hash::KEYS], client: SocketAddr, slots: usize) -> usize {
+        hash::slot(self.hash(keys, client), slots as u32 - 1) as usize
+    }
+
+    fn hash(&self, keys: &[u64; hash::KEYS], client: SocketAddr) -> u64 {
         let port = client.port();
-        let hash = match client.ip() {
+        match client.ip() {
             IpAddr::V4(v4) => hash::flow(keys, self.basis, V4::from_bytes(v4.octets()), port),
             IpAddr::V6(v6) => hash::flow(keys, self.basis, V6::from_bytes(v6.octets()), port),
-        };
-        hash::slot(hash, slots as u32 - 1) as usize
+        }
     }
 }
 

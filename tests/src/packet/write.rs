@@ -40,7 +40,7 @@ impl Packet {
         let (offset, more) = self.fragment.unwrap_or((0, false));
         let mut header = vec![0x40 | (header_length / 4) as u8, self.class];
         header.extend(((header_length + segment.len()) as u16).to_be_bytes());
-        header.extend(self.label.to_be_bytes());
+        header.extend((self.label as u16).to_be_bytes());
         header.extend((offset | u16::from(more) << 13).to_be_bytes());
         header.extend([self.hops, self.protocol_number(), 0, 0]);
         header.extend(self.address_bytes());
@@ -66,10 +66,10 @@ impl Packet {
             next = *kind;
         }
         let chain: Vec<u8> = chain.into_iter().flat_map(|(_, bytes)| bytes).collect();
-        let [label_high, label_low] = self.label.to_be_bytes();
+        let [_, label_top, label_high, label_low] = self.label.to_be_bytes();
         let mut header = vec![
             0x60 | self.class >> 4,
-            self.class << 4,
+            self.class << 4 | label_top,
             label_high,
             label_low,
         ];
@@ -87,7 +87,11 @@ impl Packet {
             Transport::Tcp { flags } => {
                 segment.extend(source.to_be_bytes());
                 segment.extend(destination.to_be_bytes());
-                segment.extend([0, 0, 0, 1, 0, 0, 0, 2, 0x50, flags, 0xfa, 0xf0, 0, 0, 0, 0]);
+                let length = ((20 + self.tcp_options.len()) / 4 * 16) as u8;
+                segment.extend([
+                    0, 0, 0, 1, 0, 0, 0, 2, length, flags, 0xfa, 0xf0, 0, 0, 0, 0,
+                ]);
+                segment.extend(&self.tcp_options);
                 16
             }
             Transport::Udp { .. } => {

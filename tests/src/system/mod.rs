@@ -8,6 +8,7 @@
 //! | [`flood`] | spoofed packets in masses harm nobody |
 //! | [`life`] | `lbd` killed, stopped, started twice, told to read its file again, detached |
 //! | [`paths`] | neighbours from cold, large transfers, generic mode, what is not ours |
+//! | [`modes`] | endpoints that answer themselves: dsr, ipip, gue |
 //! | [`counters`] | what was counted stays counted |
 //! | [`socket`] | the API without our client |
 //! | [`commands`] | `lbctl` and `lbd` as typed: answers, mistakes, exit codes |
@@ -19,6 +20,7 @@ mod counters;
 mod demonstration;
 mod flood;
 mod life;
+mod modes;
 mod paths;
 mod readme;
 mod scene;
@@ -39,6 +41,7 @@ pub fn trials() -> Vec<Trial> {
         sticky::trials(),
         flood::trials(),
         life::trials(),
+        modes::trials(),
         paths::trials(),
         counters::trials(),
         socket::trials(),

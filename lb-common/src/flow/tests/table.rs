@@ -122,6 +122,7 @@ impl<A: Numbered> Table<A> {
         let entrant = Entrant {
             endpoint,
             node_port,
+            is_one_sided: false,
             progress,
             idle_ticks,
         };
@@ -129,6 +130,19 @@ impl<A: Numbered> Table<A> {
             true => Ok(node_port),
             false => Err(Reason::FlowTableFull),
         }
+    }
+
+    /// Enters a TCP flow whose endpoint answers past the node.
+    pub fn open_one_sided(&self, opener: Opener, endpoint: u16, port: u16, now: u32) -> bool {
+        let entrant = Entrant {
+            endpoint,
+            node_port: port,
+            is_one_sided: true,
+            progress: Progress::TCP,
+            idle_ticks: Progress::TCP.idle_ticks(IDLE),
+        };
+        let (key, hash) = (self.key(opener), self.hash(opener));
+        enter(self, &self.keys, (key, hash), entrant, now)
     }
 
     /// Admits a flow and brings it to its open phase.

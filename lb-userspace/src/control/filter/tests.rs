@@ -1,5 +1,5 @@
 use super::*;
-use crate::desired::{Backend, Idle, Ports, Protocol, Selection, Service};
+use crate::desired::{Backend, Delivery, Idle, Ports, Protocol, Selection, Service};
 use crate::state::Overrides;
 use crate::weights::Weight;
 
@@ -18,6 +18,7 @@ fn state() -> State {
         ports: Ports::One,
         selection: Selection::default(),
         idle: Idle::default(),
+        delivery: Delivery::default(),
         backends: backends.into(),
     };
     State::start(1, 7, vec![echo], &Overrides::new()).0
@@ -30,7 +31,7 @@ fn flow(client: &str, backend: &str) -> FlowReport {
         service: "echo".into(),
         backend: backend.into(),
         endpoint: ([10, 64, 1, 2], 9000).into(),
-        node_port: 10_240,
+        node_port: Some(10_240),
         phase: "open".into(),
         idle_seconds: 0,
     }

@@ -1,5 +1,5 @@
 use super::*;
-use crate::desired::{Endpoint, Idle, Ports, Protocol, Selection};
+use crate::desired::{Delivery, Endpoint, Idle, Ports, Protocol, Selection};
 use crate::state::{Overrides, Request};
 use crate::weights;
 
@@ -30,6 +30,7 @@ fn echo(backends: &[(&str, u64)]) -> Service {
         ports: Ports::One,
         selection: Selection::default(),
         idle: Idle::default(),
+        delivery: Delivery::default(),
         backends: backends.collect(),
     }
 }

@@ -1,7 +1,7 @@
 use std::collections::BTreeSet;
 
 use super::*;
-use crate::desired::{Backend, Endpoint, Idle, Protocol, Selection, Service};
+use crate::desired::{Backend, Delivery, Endpoint, Idle, Protocol, Selection, Service};
 use crate::plan::{Image, Plan, Tables};
 use crate::weights::Weight;
 
@@ -18,6 +18,7 @@ fn service(first: u16, last: u16, protocol: Protocol) -> Service {
         slots: 256,
         selection: Selection::default(),
         idle: Idle::default(),
+        delivery: Delivery::default(),
         backends: vec![Backend {
             name: "one".to_owned(),
             weight: Weight::ALL,

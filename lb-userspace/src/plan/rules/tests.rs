@@ -1,8 +1,8 @@
 use std::collections::BTreeSet;
 
 use super::*;
-use crate::desired::{Backend, Desired, Endpoint, Idle, Ports, Protocol, Selection};
-use crate::plan::{Image, Plan};
+use crate::desired::{Backend, Delivery, Desired, Endpoint, Idle, Ports, Protocol, Selection};
+use crate::plan::{Image, Plan, Traits};
 use crate::weights::from_relative;
 
 /// A rule for 10.0.`net`.0/24 with weights for `old` and `new`.
@@ -36,6 +36,7 @@ fn service(rules: Vec<Rule>) -> Service {
             ..Selection::default()
         },
         idle: Idle::default(),
+        delivery: Delivery::default(),
         backends: (1..).zip(["old", "new"]).map(backend).collect(),
     }
 }
@@ -135,7 +136,7 @@ fn a_rule_that_left_is_given_back_after_its_prefixes() {
             [
                 Write::Prefixes(..),
                 Write::FreeRule(0),
-                Write::Selection(_, 0, 0)
+                Write::Traits(_, Traits { flags: 0, .. })
             ]
         ),
         "{writes:?}"

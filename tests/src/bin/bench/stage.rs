@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result};
 use aya::programs::{ProgramFd, ProgramInfo};
 use lb_userspace::dataplane::{Dataplane, Interface, Options, XdpMode, interface_index};
 use lb_userspace::desired::{
-    Backend, Desired, Endpoint, Idle, Ports, Protocol, Selection, Service,
+    Backend, Delivery, Desired, Endpoint, Idle, Ports, Protocol, Selection, Service,
 };
 use lb_userspace::lab::{Family, Host, Lab, Topology};
 use lb_userspace::weights::from_relative;
@@ -149,6 +149,7 @@ pub fn service(family: Family, node: IpAddr) -> Result<Service> {
         ports: Ports::One,
         selection: Selection::default(),
         idle: Idle::default(),
+        delivery: Delivery::default(),
         backends,
     })
 }

@@ -1,0 +1,449 @@
+//! What is carried as it is: to a neighbour, in tunnels of either family.
+
+use std::net::IpAddr;
+
+use lb_common::address::{V4, V6};
+use lb_common::hash;
+use lb_common::record::HAND_OVER_TO;
+use lb_common::verdict::Reason::*;
+use lb_tests::model::{Carry, XDP_PASS};
+use lb_tests::node::{SEED, v4, v6};
+use lb_tests::packet::{ACK, FIN, Packet, RST, SYN, TCP, UDP, eth};
+use lb_userspace::desired::Protocol::{self, Tcp, Udp};
+use lb_userspace::desired::{Delivery, Endpoint, Mode, Network, Service};
+
+use super::Case;
+use super::stage::{Stage, between};
+use super::world::{CLIENT_PORT, WEB, World};
+
+const GUE: Mode = Mode::Gue { port: 6080 };
+
+pub const CASES: &[Case] = &[
+    (
+        "dsr: a packet goes to its endpoint's MAC, one hop on",
+        |stage| {
+            for world in stage.families() {
+                follow(stage, world, Tcp, Mode::Dsr, at(world.is_v4(), 1, 2));
+                for packet in [syn(world), syn(world).vlan(7), syn(world).qinq(7, 8)] {
+                    let (way, on) = (stage.to(1, 2), packet.clone().one_hop_on());
+                    stage.leaves(&packet, way, &on);
+                }
+                let endpoint = at(world.is_v4(), 0, 50);
+                stage.follow(&[service(world, Udp, Mode::Dsr, endpoint)]);
+                let packet = datagram(world);
+                let way = stage.to(0, 50);
+                stage.leaves(&packet, way, &packet.clone().one_hop_on());
+            }
+        },
+    ),
+    (
+        "dsr: without a neighbour entry the kernel is told whose",
+        |stage| {
+            for world in stage.families() {
+                follow(stage, world, Tcp, Mode::Dsr, at(world.is_v4(), 1, 99));
+                let run = stage.play(&syn(world).bytes(), stage.node.client, HandedOver);
+                assert_eq!(run.action, XDP_PASS);
+                assert_eq!(run.frame[..4], HAND_OVER_TO);
+                assert_ne!(run.frame[4..6], [0, 0], "an endpoint has an id");
+                assert_eq!(run.frame[6..], syn(world).one_hop_on().bytes()[6..]);
+            }
+        },
+    ),
+    (
+        "dsr: an endpoint behind a router is out of reach",
+        |stage| {
+            for world in stage.families() {
+                let mut endpoint = at(world.is_v4(), 1, 2);
+                endpoint.address.set_ip(world.other_client);
+                follow(stage, world, Tcp, Mode::Dsr, endpoint);
+                stage.drops(&syn(world), NotOnLink);
+                // The same router is a way for others.
+                follow(stage, world, Tcp, Mode::Ipip, endpoint);
+                tunnels(stage, world, &syn(world), Mode::Ipip, (endpoint, (0, 2)));
+            }
+        },
+    ),
+    ("ipip and gue: either family in either family", |stage| {
+        for world in stage.families() {
+            for mode in [Mode::Ipip, GUE, Mode::Gue { port: 9 }] {
+                for endpoint in [at(true, 1, 2), at(false, 1, 2)] {
+                    for protocol in [Tcp, Udp] {
+                        follow(stage, world, protocol, mode, endpoint);
+                        let packet = match protocol {
+                            Tcp => syn(world),
+                            Udp => datagram(world),
+                        };
+                        tunnels(stage, world, &packet, mode, (endpoint, (1, 2)));
+                        tunnels(stage, world, &packet.hops(2), mode, (endpoint, (1, 2)));
+                    }
+                }
+            }
+        }
+    }),
+    ("ipip and gue: VLAN tags come to the front", |stage| {
+        for world in stage.families() {
+            for mode in [Mode::Ipip, GUE] {
+                for endpoint in [at(true, 1, 2), at(false, 1, 2)] {
+                    follow(stage, world, Tcp, mode, endpoint);
+                    for packet in [syn(world).vlan(7), syn(world).qinq(0x7123, 0xe008)] {
+                        tunnels(stage, world, &packet, mode, (endpoint, (1, 2)));
+                    }
+                }
+            }
+        }
+    }),
+    (
+        "ipip and gue: traffic class and congestion are copied out",
+        |stage| {
+            for world in stage.families() {
+                for endpoint in [at(true, 1, 2), at(false, 1, 2)] {
+                    follow(stage, world, Tcp, Mode::Ipip, endpoint);
+                    for class in [0, 1, 2, 3, 0xb8, 0xff] {
+                        let packet = syn(world).class(class);
+                        tunnels(stage, world, &packet, Mode::Ipip, (endpoint, (1, 2)));
+                    }
+                }
+            }
+        },
+    ),
+    (
+        "ipip: IPv4 options and IPv6 extension headers are carried",
+        |stage| {
+            follow(stage, stage.v4, Tcp, Mode::Ipip, at(true, 1, 2));
+            let packet = syn(stage.v4).options(&[1; 40]);
+            tunnels(
+                stage,
+                stage.v4,
+                &packet,
+                Mode::Ipip,
+                (at(true, 1, 2), (1, 2)),
+            );
+            follow(stage, stage.v6, Tcp, Mode::Ipip, at(true, 1, 2));
+            let packet = syn(stage.v6).extension(0, 24);
+            tunnels(
+                stage,
+                stage.v6,
+                &packet,
+                Mode::Ipip,
+                (at(true, 1, 2), (1, 2)),
+            );
+        },
+    ),
+    ("ipip: tunnels come from a network, by flow", |stage| {
+        let networks = [
+            (at(true, 1, 2), IpAddr::from([172, 16, 0, 0]), 12),
+            (at(false, 1, 2), "fd00:1::".parse().expect("an address"), 64),
+            (
+                at(false, 1, 2),
+                "fd00:2::".parse().expect("an address"),
+                112,
+            ),
+        ];
+        for world in stage.families() {
+            for (endpoint, address, bits) in networks {
+                let mut service = service(world, Tcp, Mode::Ipip, endpoint);
+                service.delivery.tunnel_source = Some(Network { address, bits });
+                stage.follow(&[service.clone()]);
+                for port in 0..20 {
+                    let packet = between(world.client, world.vip).tcp(SYN, CLIENT_PORT + port, WEB);
+                    let hash = hash_of(world, TCP, CLIENT_PORT + port);
+                    let carry = Carry::to(&service, &endpoint, hash).expect("a tunnel");
+                    let outer = eth().ip(carry.from, carry.to);
+                    let outer = outer_of(outer, world, &packet, Mode::Ipip, hash);
+                    let way = stage.to(1, 2);
+                    stage.leaves(&packet, way, &outer);
+                }
+            }
+        }
+    }),
+    (
+        "with its last hop a packet passes, for the kernel to answer",
+        |stage| {
+            for world in stage.families() {
+                for mode in [Mode::Dsr, Mode::Ipip, GUE] {
+                    follow(stage, world, Tcp, mode, at(world.is_v4(), 1, 2));
+                    stage.passes(&syn(world).hops(1), Expiring);
+                    stage.passes(&syn(world).hops(0), Expiring);
+                }
+            }
+        },
+    ),
+    (
+        "the largest packet goes, of one larger the sender is told what fits",
+        |stage| {
+            for world in stage.families() {
+                let headers = if world.is_v4() { 28 } else { 48 };
+                for (mode, endpoint, added) in [
+                    (Mode::Dsr, at(world.is_v4(), 1, 2), 0),
+                    (Mode::Ipip, at(true, 1, 2), 20),
+                    (Mode::Ipip, at(false, 1, 2), 40),
+                    (GUE, at(true, 1, 2), 28),
+                    (GUE, at(false, 1, 2), 48),
+                ] {
+                    follow(stage, world, Udp, mode, endpoint);
+                    let most = 1500 - headers - added;
+                    let packet = datagram(world).payload(&vec![1; most]);
+                    if mode == Mode::Dsr {
+                        let way = stage.to(1, 2);
+                        stage.leaves(&packet, way, &packet.clone().one_hop_on());
+                    } else {
+                        tunnels(stage, world, &packet, mode, (endpoint, (1, 2)));
+                    }
+                    let larger = datagram(world).payload(&vec![1; most + 1]);
+                    stage.tells_the_sender(&larger, 1500 - added as u32);
+                    stage.tells_the_sender(&larger.qinq(7, 8), 1500 - added as u32);
+                }
+            }
+        },
+    ),
+    ("not everybody is told that a packet is too big", |stage| {
+        let world = stage.v4;
+        follow(stage, world, Udp, Mode::Ipip, at(true, 1, 2));
+        let frame = datagram(world).payload(&[1; 1460]).bytes();
+        let before = stage.node.reasons().expect("reasons");
+        for _ in 0..3000 {
+            stage.node.run(&frame, stage.node.client).expect("a run");
+        }
+        let after = stage.node.reasons().expect("reasons");
+        let [told, not_told] =
+            [TooBigTold, TooBig].map(|it| after[it as usize] - before[it as usize]);
+        assert_eq!(told + not_told, 3000);
+        // Three thousand take less than two of the ticks in which a thousand are told.
+        assert!((1000..3000).contains(&told), "{told} were told");
+        std::thread::sleep(std::time::Duration::from_millis(1200));
+    }),
+    ("a SYN announces no larger segments than allowed", |stage| {
+        for world in stage.families() {
+            for mode in [Mode::Nat, Mode::Dsr, Mode::Ipip] {
+                let endpoint = at(world.is_v4(), 1, 2);
+                let mut service = service(world, Tcp, mode, endpoint);
+                service.delivery.mss = Some(1400);
+                stage.follow(&[service]);
+                for (port, announced, sent) in [(0, 1460, 1400), (1, 1400, 1400), (2, 536, 536)] {
+                    for before in [0, 1, 4] {
+                        let with = |size: u16| {
+                            let [high, low] = size.to_be_bytes();
+                            let mut options = vec![1; before];
+                            options.extend([2, 4, high, low]);
+                            options.resize(options.len().next_multiple_of(4), 0);
+                            let packet = between(world.client, world.vip);
+                            packet
+                                .tcp(SYN, CLIENT_PORT + port, WEB)
+                                .tcp_options(&options)
+                        };
+                        clamped(stage, world, mode, endpoint, (with(announced), with(sent)));
+                    }
+                }
+            }
+        }
+    }),
+    (
+        "nat: a SYN+ACK announces no larger segments than allowed",
+        |stage| {
+            for world in stage.families() {
+                let endpoint = at(world.is_v4(), 1, 2);
+                let mut service = service(world, Tcp, Mode::Nat, endpoint);
+                service.delivery.mss = Some(1400);
+                stage.follow(&[service]);
+                let packet = syn(world);
+                let way = stage.to(1, 2);
+                let node_port = stage.forwards(&packet, way, |node_port| {
+                    packet
+                        .clone()
+                        .turned((endpoint.source, node_port), (endpoint.address.ip(), WEB))
+                });
+                let reply = between(endpoint.address.ip(), endpoint.source);
+                let reply = reply.tcp(SYN | ACK, WEB, node_port);
+                let turned = reply
+                    .clone()
+                    .turned((world.vip, WEB), (world.client, CLIENT_PORT));
+                let (reply, turned) = (
+                    reply.tcp_options(&[2, 4, 0x22, 0]),
+                    turned.tcp_options(&[2, 4, 5, 0x78]),
+                );
+                stage.returns(&reply, stage.node.one, &turned);
+            }
+        },
+    ),
+    ("a flow keeps its endpoint and its mode", |stage| {
+        for world in stage.families() {
+            let (one, two) = (at(world.is_v4(), 1, 2), at(world.is_v4(), 2, 2));
+            follow(stage, world, Tcp, Mode::Ipip, one);
+            tunnels(stage, world, &syn(world), Mode::Ipip, (one, (1, 2)));
+            let data = between(world.client, world.vip).tcp(ACK, CLIENT_PORT, WEB);
+            for (mode, endpoint) in [(Mode::Ipip, two), (GUE, one), (Mode::Dsr, two), (GUE, two)] {
+                follow(stage, world, Tcp, mode, endpoint);
+                tunnels(stage, world, &data, Mode::Ipip, (one, (1, 2)));
+            }
+            let packet = between(world.client, world.vip).tcp(SYN, CLIENT_PORT + 1, WEB);
+            tunnels(stage, world, &packet, GUE, (two, (2, 2)));
+        }
+    }),
+    (
+        "a flow of which one side is seen ends with the client's FIN or RST",
+        |stage| {
+            for world in stage.families() {
+                for (port, flags, phase) in [(0, FIN | ACK, "closing"), (1, RST, "closed")] {
+                    let endpoint = at(world.is_v4(), 1, 2);
+                    follow(stage, world, Tcp, Mode::Ipip, endpoint);
+                    let client = (world.client, CLIENT_PORT + port).into();
+                    let packet = |flags| {
+                        between(world.client, world.vip).tcp(flags, CLIENT_PORT + port, WEB)
+                    };
+                    let counted = stage.counted(endpoint.address, |stage| {
+                        for (flags, phase) in [(SYN, "opening"), (ACK, "open")] {
+                            tunnels(stage, world, &packet(flags), Mode::Ipip, (endpoint, (1, 2)));
+                            assert_eq!(stage.phase(client).as_deref(), Some(phase));
+                        }
+                        tunnels(stage, world, &packet(flags), Mode::Ipip, (endpoint, (1, 2)));
+                    });
+                    let seen = stage.phase(client);
+                    // A closed flow is not listed.
+                    assert_eq!(seen.as_deref(), (phase != "closed").then_some(phase));
+                    let ended = (counted.closed, counted.reset_by_client);
+                    assert_eq!(ended, if phase == "closing" { (1, 0) } else { (0, 1) });
+                    assert_eq!(
+                        (counted.opened, counted.packets_in, counted.packets_out),
+                        (1, 3, 0)
+                    );
+                    // The tuple may be used again at once, and is a new choice.
+                    let other = at(world.is_v4(), 2, 2);
+                    follow(stage, world, Tcp, Mode::Ipip, other);
+                    tunnels(stage, world, &packet(SYN), Mode::Ipip, (other, (2, 2)));
+                }
+            }
+        },
+    ),
+    (
+        "in the middle of a connection without a flow nothing is carried",
+        |stage| {
+            for world in stage.families() {
+                for mode in [Mode::Dsr, Mode::Ipip, GUE] {
+                    follow(stage, world, Tcp, mode, at(world.is_v4(), 1, 2));
+                    let data = between(world.client, world.vip).tcp(ACK, CLIENT_PORT + 9, WEB);
+                    stage.drops(&data, NoFlow);
+                }
+            }
+        },
+    ),
+];
+
+/// An endpoint of a family on a segment, and the node's address there.
+fn at(is_v4: bool, segment: u8, host: u8) -> Endpoint {
+    let of = |host| {
+        if is_v4 {
+            v4(segment, host)
+        } else {
+            v6(segment, host)
+        }
+    };
+    Endpoint {
+        address: (of(host), WEB).into(),
+        source: of(1),
+    }
+}
+
+fn service(world: World, protocol: Protocol, mode: Mode, endpoint: Endpoint) -> Service {
+    Service {
+        delivery: Delivery {
+            mode,
+            ..Delivery::default()
+        },
+        ..world.web_at(protocol, endpoint)
+    }
+}
+
+fn follow(stage: &mut Stage<'_>, world: World, protocol: Protocol, mode: Mode, endpoint: Endpoint) {
+    stage.follow(&[service(world, protocol, mode, endpoint)]);
+}
+
+fn syn(world: World) -> Packet {
+    between(world.client, world.vip).tcp(SYN, CLIENT_PORT, WEB)
+}
+
+fn datagram(world: World) -> Packet {
+    between(world.client, world.vip)
+        .udp(CLIENT_PORT, WEB)
+        .payload(b"question")
+}
+
+fn hash_of(world: World, protocol: u8, port: u16) -> u64 {
+    let keys = hash::keys(SEED);
+    match (world.vip, world.client) {
+        (IpAddr::V4(vip), IpAddr::V4(client)) => {
+            let of = |it: std::net::Ipv4Addr| V4::from_bytes(it.octets());
+            let basis = hash::service_basis(&keys, of(vip), WEB, protocol);
+            hash::flow(&keys, basis, of(client), port)
+        }
+        (IpAddr::V6(vip), IpAddr::V6(client)) => {
+            let of = |it: std::net::Ipv6Addr| V6::from_bytes(it.octets());
+            let basis = hash::service_basis(&keys, of(vip), WEB, protocol);
+            hash::flow(&keys, basis, of(client), port)
+        }
+        _ => panic!("one family"),
+    }
+}
+
+/// What a packet is in its tunnel; `outer` has the tunnel's ends.
+fn outer_of(outer: Packet, world: World, packet: &Packet, mode: Mode, hash: u64) -> Packet {
+    let outer = if outer.is_v4() {
+        outer.label(0).fragment(0x4000, false)
+    } else {
+        outer.label(hash as u32 & 0xf_ffff)
+    };
+    let outer = match mode {
+        Mode::Gue { port } => outer
+            .udp(0xc000 | hash as u16 & 0x3fff, port)
+            .without_checksum(),
+        _ => outer.protocol(if world.is_v4() { 4 } else { 41 }),
+    };
+    outer
+        .class(packet.class_of())
+        .tagged_like(packet)
+        .carrying(&packet.clone().one_hop_on())
+}
+
+/// The packet leaves in a tunnel to the endpoint, by way of a neighbour (segment, host).
+#[track_caller]
+fn tunnels(
+    stage: &mut Stage<'_>,
+    world: World,
+    packet: &Packet,
+    mode: Mode,
+    (endpoint, next): (Endpoint, (u8, u8)),
+) {
+    let (protocol, port) = packet.flow_of();
+    assert!(matches!(protocol, TCP | UDP));
+    let hash = hash_of(world, protocol, port);
+    let outer = eth().ip(endpoint.source, endpoint.address.ip());
+    let outer = outer_of(outer, world, packet, mode, hash);
+    let way = stage.to(next.0, next.1);
+    stage.leaves(packet, way, &outer);
+}
+
+/// The SYN leaves as another one, whatever the mode.
+#[track_caller]
+fn clamped(
+    stage: &mut Stage<'_>,
+    world: World,
+    mode: Mode,
+    endpoint: Endpoint,
+    (before, after): (Packet, Packet),
+) {
+    let way = stage.to(1, 2);
+    match mode {
+        Mode::Nat => {
+            stage.forwards(&before, way, |node_port| {
+                after
+                    .clone()
+                    .turned((endpoint.source, node_port), (endpoint.address.ip(), WEB))
+            });
+        }
+        Mode::Dsr => stage.leaves(&before, way, &after.one_hop_on()),
+        _ => {
+            let hash = hash_of(world, TCP, before.flow_of().1);
+            let outer = eth().ip(endpoint.source, endpoint.address.ip());
+            stage.leaves(&before, way, &outer_of(outer, world, &after, mode, hash));
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! Every mode with real sockets: endpoints hold the virtual address and answer the client themselves.
+//!
+//! The kernel need not have tunnel devices: `lbctl decap` unpacks on the endpoints.
+
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use lb_userspace::lab::{Configuration, Family, Host, Topology};
+use libtest_mimic::Trial;
+
+use super::scene::{PORT, SERVICES, Scene, program, require_unbroken};
+use super::trial::trial;
+
+pub(super) fn trials() -> Vec<Trial> {
+    vec![
+        trial("mode dsr: endpoints answer the client themselves", || {
+            carry("dsr", false)
+        }),
+        trial("mode ipip: endpoints unpack and answer themselves", || {
+            carry("ipip", false)
+        }),
+        trial(
+            "mode ipip: endpoints are reached by the other family",
+            || carry("ipip", true),
+        ),
+        trial("mode gue: endpoints unpack and answer themselves", || {
+            carry("gue", false)
+        }),
+        trial(
+            "mode gue: endpoints are reached by the other family",
+            || carry("gue", true),
+        ),
+    ]
+}
+
+/// All services in a mode; tunnels lead to endpoints by their address of the service's family, or of
+/// the other one.
+fn carry(mode: &str, across: bool) -> Result<()> {
+    let mut scene = Scene::without_lbd(&Topology::one_net())?;
+    for name in ["one", "two"] {
+        hold_addresses(scene.lab().endpoint(name)?)?;
+        if mode != "dsr" {
+            unpack(&scene, name, "on")?;
+        }
+    }
+    let configuration = services(&scene, mode, across)?;
+    scene.start_with(&configuration)?;
+    let mut held = Vec::new();
+    for service in SERVICES {
+        scene.ask_for_share(service, 200, 0.0)?;
+        held.push(scene.hold(service, 20, Duration::from_millis(20))?);
+        scene.set_weight(service, &["new=100"])?;
+        scene.ask_for_share(service, 200, 1.0)?;
+    }
+    for held in held {
+        let outcome = require_unbroken(held, 20)?;
+        ensure!(outcome.by_name.get("one") == Some(&20), "{outcome:?}");
+    }
+    if mode != "dsr" {
+        for name in ["one", "two"] {
+            unpack(&scene, name, "off")?;
+        }
+    }
+    Ok(())
+}
+
+fn services(scene: &Scene, mode: &str, across: bool) -> Result<String> {
+    let (one, two) = (scene.lab().endpoint("one")?, scene.lab().endpoint("two")?);
+    let configuration = Configuration::on(&scene.lab().node().interfaces());
+    let configuration = SERVICES.into_iter().fold(configuration, |text, it| {
+        let family = match (it.family, across) {
+            (Family::V4, false) | (Family::V6, true) => Family::V4,
+            _ => Family::V6,
+        };
+        let at = |host: &Host| (host.address(family), PORT).into();
+        text.service(it.name, it.transport, it.address())
+            .setting(&format!("mode = {mode:?}"))
+            .backend("old", 1, &[at(one)])
+            .backend("new", 0, &[at(two)])
+    });
+    Ok(configuration.text().to_owned())
+}
+
+/// The endpoint has the virtual addresses, and nobody hears of it.
+fn hold_addresses(host: &Host) -> Result<()> {
+    for (family, length) in [(Family::V4, 32), (Family::V6, 128)] {
+        let address = format!("{}/{length}", family.vip());
+        host.ip(&["address", "add", &address, "dev", "lo"])?;
+    }
+    // All hosts stand on one segment: only the node may answer for the virtual addresses.
+    host.set_sysctl("ipv4/conf/all/arp_ignore", "1")?;
+    host.set_sysctl("ipv4/conf/all/arp_announce", "2")
+}
+
+/// `lbctl decap` on an endpoint.
+fn unpack(scene: &Scene, name: &str, how: &str) -> Result<()> {
+    let mut command = Command::new(program("lbctl")?);
+    let pins = scene.lab().bpffs().join(format!("decap-{name}"));
+    command.args(["decap", "--interface", "eth0", "--pin-dir"]);
+    command.arg(&pins);
+    if how == "off" {
+        command.arg("--off");
+    }
+    let output = scene
+        .lab()
+        .endpoint(name)?
+        .output(command, Duration::from_secs(30))?;
+    ensure!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    Ok(())
+}
