@@ -26,11 +26,9 @@ use lb_common::{
 use network_types::ip::{Ipv4Hdr, Ipv6Hdr};
 
 use crate::count;
-use crate::forward::Route as _;
+use crate::forward::{Question, Route as _};
 use crate::maps::ENDPOINTS;
 
-const AF_INET: u8 = 2;
-const AF_INET6: u8 = 10;
 const NETWORK: usize = size_of::<Ethernet>();
 const IPV4_ADDRESSES: usize = NETWORK + offset_of!(Ipv4Hdr, src_addr);
 const IPV6_ADDRESSES: usize = NETWORK + offset_of!(Ipv6Hdr, src_addr);
@@ -38,65 +36,61 @@ const IPV6_ADDRESSES: usize = NETWORK + offset_of!(Ipv6Hdr, src_addr);
 /// Sends a marked frame; leaves every other one alone.
 #[inline(always)]
 pub fn run(ctx: &TcContext) -> i32 {
-    let sent = match ctx.load::<[u8; 6]>(0) {
-        Ok(HAND_OVER_MAC) => destination(ctx).and_then(|question| send(ctx, question)),
+    let mut question = Question::new();
+    let question = &mut question.0;
+    let asked = match ctx.load::<[u8; 6]>(0) {
+        Ok(HAND_OVER_MAC) => towards_destination(ctx, question),
         Ok([a, b, c, d, high, low]) if [a, b, c, d] == HAND_OVER_TO => {
-            beside(u16::from_be_bytes([high, low])).and_then(|question| send(ctx, question))
+            towards_endpoint(u16::from_be_bytes([high, low]), question)
         }
         // Not "ok": programs after this one shall see the frame too.
         _ => return TC_ACT_UNSPEC,
     };
-    sent.unwrap_or_else(|| {
+    asked.and_then(|()| send(ctx, question)).unwrap_or_else(|| {
         count::reason(Reason::NoRoute);
         TC_ACT_SHOT
     })
 }
 
-/// The way to the packet's destination.
+/// Asks the way to the packet's destination.
 #[inline(always)]
-fn destination(ctx: &TcContext) -> Option<FibLookup> {
-    // SAFETY: plain integers, for which zero is a value.
-    let mut question: FibLookup = unsafe { mem::zeroed() };
+fn towards_destination(ctx: &TcContext, question: &mut FibLookup) -> Option<()> {
+    // As words: of smaller pieces the compiler would make accesses that the verifier refuses.
     match ctx.load::<u8>(NETWORK).ok()? >> 4 {
         4 => {
-            question.family = AF_INET;
-            question.__bindgen_anon_3.ipv4_src = ctx.load(IPV4_ADDRESSES).ok()?;
-            question.__bindgen_anon_4.ipv4_dst = ctx.load(IPV4_ADDRESSES + 4).ok()?;
+            let [source, to] = [0, 4].map(|at| ctx.load(IPV4_ADDRESSES + at).ok());
+            V4::ask(question, V4(source?), V4(to?));
         }
         _ => {
-            question.family = AF_INET6;
-            question.__bindgen_anon_3.ipv6_src = ctx.load(IPV6_ADDRESSES).ok()?;
-            question.__bindgen_anon_4.ipv6_dst = ctx.load(IPV6_ADDRESSES + 16).ok()?;
+            let [source, to] = [0, 16].map(|at| ctx.load(IPV6_ADDRESSES + at).ok());
+            V6::ask(question, V6(source?), V6(to?));
         }
     }
-    Some(question)
+    Some(())
 }
 
-/// The way to an endpoint, whatever the packet's destination.
+/// Asks the way to an endpoint, whatever the packet's destination.
 #[inline(always)]
-fn beside(endpoint: u16) -> Option<FibLookup> {
+fn towards_endpoint(endpoint: u16, question: &mut FibLookup) -> Option<()> {
     let endpoint = ENDPOINTS.get(endpoint as u32)?;
-    // SAFETY: plain integers, for which zero is a value.
-    let mut question: FibLookup = unsafe { mem::zeroed() };
+    let (source, to) = (endpoint.source, endpoint.address);
     if endpoint.family == IPV4 {
-        let (source, to) = (endpoint.source, endpoint.address);
-        V4::ask(&mut question, V4::from_wide(source), V4::from_wide(to));
+        V4::ask(question, V4::from_wide(source), V4::from_wide(to));
     } else {
-        let (source, to) = (endpoint.source, endpoint.address);
-        V6::ask(&mut question, V6::from_wide(source), V6::from_wide(to));
+        V6::ask(question, V6::from_wide(source), V6::from_wide(to));
     }
-    Some(question)
+    Some(())
 }
 
 #[inline(always)]
-fn send(ctx: &TcContext, mut question: FibLookup) -> Option<i32> {
+fn send(ctx: &TcContext, question: &mut FibLookup) -> Option<i32> {
     // SAFETY: `skb` is valid while the program runs.
     question.ifindex = unsafe { (*ctx.skb.skb).ingress_ifindex };
     let size = size_of::<FibLookup>() as i32;
     // SAFETY: the question lives on the stack and is as long as said.
-    let answer = unsafe { bpf_fib_lookup(ctx.as_ptr(), &raw mut question, size, 0) };
+    let answer = unsafe { bpf_fib_lookup(ctx.as_ptr(), question, size, 0) };
     match answer as u32 {
-        BPF_FIB_LKUP_RET_SUCCESS | BPF_FIB_LKUP_RET_NO_NEIGH => Some(redirect(&question)),
+        BPF_FIB_LKUP_RET_SUCCESS | BPF_FIB_LKUP_RET_NO_NEIGH => Some(redirect(question)),
         _ => None,
     }
 }

@@ -174,11 +174,12 @@ fn ask<A: Route>(frame: &XdpFrame, parcel: &Parcel<A>, destination: u64) -> Resu
 /// The kernel's question, aligned so that the compiler's eight-byte accesses to its addresses are what
 /// the verifier wants of a stack.
 #[repr(C, align(8))]
-struct Question(FibLookup);
+pub struct Question(pub FibLookup);
 
 impl Question {
+    /// Asks nothing yet.
     #[inline(always)]
-    fn new() -> Self {
+    pub fn new() -> Self {
         // SAFETY: plain integers, for which zero is a value.
         Self(unsafe { mem::zeroed() })
     }
