@@ -86,7 +86,13 @@ fn services(scene: &Scene, mode: &str, across: bool) -> Result<String> {
 fn hold_addresses(host: &Host, client: &Host) -> Result<()> {
     for (family, length) in [(Family::V4, 32), (Family::V6, 128)] {
         let address = format!("{}/{length}", family.vip());
-        host.ip(&["address", "add", &address, "dev", "lo"])?;
+        // Usable at once: nobody else is asked whether it is taken.
+        let usable: &[&str] = match family {
+            Family::V4 => &[],
+            Family::V6 => &["nodad"],
+        };
+        let words = ["address", "add", &address, "dev", "lo"];
+        host.ip(&[&words[..], usable].concat())?;
     }
     // A socket of no address answers datagrams from the address that the route says.
     let client = [Family::V4, Family::V6].map(|family| (family, client.address(family)));
