@@ -86,7 +86,7 @@ mod tests {
     use super::*;
     use crate::address::V4;
     use crate::checksum::full;
-    use crate::parse::{self, Parse};
+    use crate::parse::Parse;
 
     /// A SYN with these options. Its checksum is valid without the pseudo-header, which does not change.
     fn syn(flags: u8, options: &[u8]) -> Vec<u8> {
@@ -110,7 +110,7 @@ mod tests {
 
     fn clamped(mut frame: Vec<u8>, most: u16) -> Vec<u8> {
         let packet = V4::parse(frame.as_slice(), 14).unwrap();
-        assert_eq!(packet.protocol, parse::TCP);
+        assert_eq!(packet.protocol, TCP);
         clamp(frame.as_mut_slice(), &packet, most);
         frame
     }

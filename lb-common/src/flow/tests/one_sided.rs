@@ -2,7 +2,6 @@
 
 use super::table::*;
 use crate::address::V4;
-use crate::flow::*;
 use crate::limits::WAYS;
 use crate::parse::Signals;
 use crate::phase::{Ending, Phase};
