@@ -219,6 +219,8 @@ pub fn send(
 ) -> Result<(Reason, u32), Reason> {
     let ethernet: &mut Ethernet = frame.header_mut(0).ok_or(Reason::Inconsistent)?;
     if delivery == NextHop::HAND_OVER {
+        // Both: before a tunnel's headers nobody has written any.
+        ethernet.source = HAND_OVER_MAC;
         ethernet.destination = HAND_OVER_MAC;
         return Ok((Reason::HandedOver, xdp_action::XDP_PASS));
     }

@@ -101,7 +101,7 @@ pub const CASES: &[Case] = &[
                         (endpoint.source, node_port),
                         (endpoint.address.ip(), ENDPOINT),
                     )
-                    .macs([0x02, 0, 0, 0, 0, 0x0c], HAND_OVER_MAC);
+                    .macs(HAND_OVER_MAC, HAND_OVER_MAC);
                 assert_eq!(run.frame, expected.bytes());
             }
         },

@@ -45,7 +45,7 @@ pub const CASES: &[Case] = &[
                 assert_eq!(run.action, XDP_PASS);
                 assert_eq!(run.frame[..4], HAND_OVER_TO);
                 assert_ne!(run.frame[4..6], [0, 0], "an endpoint has an id");
-                assert_eq!(run.frame[6..], syn(world).one_hop_on().bytes()[6..]);
+                assert_eq!(run.frame[12..], syn(world).one_hop_on().bytes()[12..]);
             }
         },
     ),

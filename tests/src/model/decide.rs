@@ -123,7 +123,7 @@ impl Model {
                 let sent = Sent {
                     read,
                     goal,
-                    source_mac: None,
+                    source_mac: Some(record::HAND_OVER_MAC),
                     destination_mac: Some(destination_mac),
                 };
                 Ok((Reason::HandedOver, XDP_PASS, sent))

@@ -39,7 +39,7 @@ pub(super) fn trials() -> Vec<Trial> {
 fn carry(mode: &str, across: bool) -> Result<()> {
     let mut scene = Scene::without_lbd(&Topology::one_net())?;
     for name in ["one", "two"] {
-        hold_addresses(scene.lab().endpoint(name)?)?;
+        hold_addresses(scene.lab().endpoint(name)?, scene.lab().client())?;
         if mode != "dsr" {
             unpack(&scene, name, "on")?;
         }
@@ -83,10 +83,22 @@ fn services(scene: &Scene, mode: &str, across: bool) -> Result<String> {
 }
 
 /// The endpoint has the virtual addresses, and nobody hears of it.
-fn hold_addresses(host: &Host) -> Result<()> {
+fn hold_addresses(host: &Host, client: &Host) -> Result<()> {
     for (family, length) in [(Family::V4, 32), (Family::V6, 128)] {
         let address = format!("{}/{length}", family.vip());
-        host.ip(&["address", "add", &address, "dev", "lo"])?;
+        // Usable at once: nobody else is asked whether it is taken.
+        let usable: &[&str] = match family {
+            Family::V4 => &[],
+            Family::V6 => &["nodad"],
+        };
+        let words = ["address", "add", &address, "dev", "lo"];
+        host.ip(&[&words[..], usable].concat())?;
+    }
+    // A socket of no address answers datagrams from the address that the route says.
+    let client = [Family::V4, Family::V6].map(|family| (family, client.address(family)));
+    for (family, to) in client {
+        let (to, vip) = (to.to_string(), family.vip().to_string());
+        host.ip(&["route", "replace", &to, "dev", "eth0", "src", &vip])?;
     }
     // All hosts stand on one segment: only the node may answer for the virtual addresses.
     host.set_sysctl("ipv4/conf/all/arp_ignore", "1")?;
