@@ -1,0 +1,66 @@
+//! A virtual machine that runs the tests and ends.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::cargo::shown;
+
+/// Seconds until a machine that does not end is ended.
+const LIMIT: &str = "1500";
+/// What `timeout` answers then.
+const TIMED_OUT: i32 = 124;
+
+/// Megabytes.
+const MEMORY: &str = "1024";
+
+/// The kernel's own messages go to the first serial port, a kernel that
+/// panics starts again, which ends the machine. The emulated processor leaks nothing that would have
+/// to be mitigated. What the kernel does not know is the first process's environment.
+const COMMAND_LINE: &str =
+    "console=ttyS0 panic=-1 mitigations=off random.trust_cpu=on PATH=/bin RUST_BACKTRACE=0";
+
+/// What a machine starts with.
+pub(super) struct Image {
+    pub(super) kernel: PathBuf,
+    pub(super) initial: PathBuf,
+}
+
+/// Boots `image` and returns what the tests printed. Leaves it, and the kernel's messages, in
+/// `directory`.
+///
+/// The processor is emulated: that takes no privilege and no hardware, and gives every kernel the same
+/// one.
+///
+/// # Errors
+/// When the emulator does not start, or the machine does not end by itself.
+pub(super) fn run(image: &Image, directory: &Path) -> Result<String> {
+    let console = directory.join("console.log");
+    let mut command = Command::new("nice");
+    command
+        .args(["-n", "10", "timeout", "--kill-after=5", LIMIT])
+        .args(["qemu-system-x86_64", "-machine", "pc,accel=tcg"])
+        // Without the fifth level of page tables, which emulated costs much and gives nothing.
+        .args(["-cpu", "max,la57=off", "-smp", "1", "-m", MEMORY])
+        .args(["-nodefaults", "-display", "none", "-no-reboot"])
+        .arg("-serial")
+        .arg(format!("file:{}", console.display()))
+        .args(["-serial", "stdio", "-append", COMMAND_LINE])
+        .arg("-kernel")
+        .arg(&image.kernel)
+        .arg("-initrd")
+        .arg(&image.initial)
+        .stdin(Stdio::null())
+        .stderr(Stdio::inherit());
+    eprintln!("$ {}", shown(&command));
+    let output = command.output().context("start nice")?;
+    let said = String::from_utf8_lossy(&output.stdout).replace('\r', "");
+    fs::write(directory.join("output.log"), &said)?;
+    match output.status.code() {
+        Some(0) => Ok(said),
+        Some(TIMED_OUT) => bail!("not done after {LIMIT} s; see {}", console.display()),
+        _ => bail!("the emulator failed: {}", output.status),
+    }
+}
