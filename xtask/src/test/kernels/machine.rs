@@ -6,8 +6,6 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::cargo::shown;
-
 /// Seconds until a machine that does not end is ended.
 const LIMIT: &str = "1500";
 /// What `timeout` answers then.
@@ -37,30 +35,41 @@ pub(super) struct Image {
 /// # Errors
 /// When the emulator does not start, or the machine does not end by itself.
 pub(super) fn run(image: &Image, directory: &Path) -> Result<String> {
-    let console = directory.join("console.log");
+    let (console, output) = (directory.join("console.log"), directory.join("output.log"));
     let mut command = Command::new("nice");
     command
-        .args(["-n", "10", "timeout", "--kill-after=5", LIMIT])
+        .args([
+            "-n",
+            "10",
+            "timeout",
+            "--foreground",
+            "--kill-after=5",
+            LIMIT,
+        ])
         .args(["qemu-system-x86_64", "-machine", "pc,accel=tcg"])
         // Without the fifth level of page tables, which emulated costs much and gives nothing.
         .args(["-cpu", "max,la57=off", "-smp", "1", "-m", MEMORY])
         .args(["-nodefaults", "-display", "none", "-no-reboot"])
         .arg("-serial")
         .arg(format!("file:{}", console.display()))
-        .args(["-serial", "stdio", "-append", COMMAND_LINE])
+        .arg("-serial")
+        .arg(format!("file:{}", output.display()))
+        .args(["-append", COMMAND_LINE])
         .arg("-kernel")
         .arg(&image.kernel)
         .arg("-initrd")
         .arg(&image.initial)
-        .stdin(Stdio::null())
-        .stderr(Stdio::inherit());
-    eprintln!("$ {}", shown(&command));
-    let output = command.output().context("start nice")?;
-    let said = String::from_utf8_lossy(&output.stdout).replace('\r', "");
-    fs::write(directory.join("output.log"), &said)?;
-    match output.status.code() {
-        Some(0) => Ok(said),
-        Some(TIMED_OUT) => bail!("not done after {LIMIT} s; see {}", console.display()),
-        _ => bail!("the emulator failed: {}", output.status),
+        .stdin(Stdio::null());
+    let status = command.status().context("start nice")?;
+    match status.code() {
+        Some(0) => {}
+        Some(TIMED_OUT) => bail!(
+            "not done after {LIMIT} s; see {} and {}",
+            console.display(),
+            output.display()
+        ),
+        _ => bail!("the emulator failed: {status}"),
     }
+    let said = fs::read(&output).with_context(|| format!("read {}", output.display()))?;
+    Ok(String::from_utf8_lossy(&said).replace('\r', ""))
 }

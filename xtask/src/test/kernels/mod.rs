@@ -119,7 +119,7 @@ fn try_in(
 ) -> Result<Outcome> {
     let archive = archive::Archive::of(release, directory)?;
     let kernel = archive.newest_kernel(release)?;
-    eprintln!("booting {}", kernel.name);
+    eprintln!("booting {}; this takes minutes", kernel.name);
     let image = machine::Image {
         kernel: kernel.image()?,
         initial: initial_file_system(&kernel.directory, programs, arguments, directory)?,
