@@ -61,6 +61,8 @@ impl Default for Load {
 /// The node.
 pub struct Node {
     dataplane: Option<Dataplane>,
+    /// What an operator should know of how the program runs here.
+    pub notes: Vec<String>,
     /// The side of the clients.
     pub client: Port,
     /// The side of endpoints `10.64.1.x`.
@@ -132,9 +134,10 @@ impl Node {
             ports: load.ports,
             log_packets: false,
         };
-        let (dataplane, _) = lab.node().run(|| Dataplane::open(&options, SEED))??;
+        let (dataplane, opened) = lab.node().run(|| Dataplane::open(&options, SEED))??;
         Ok(Self {
             dataplane: Some(dataplane),
+            notes: opened.notes,
             client,
             one,
             two,
@@ -178,6 +181,15 @@ impl Node {
     /// If the kernel refuses the frame.
     pub fn run(&mut self, frame: &[u8], from: Port) -> Result<Run> {
         self.dataplane_mut()?.run(frame, from.index)
+    }
+
+    /// How many instructions the verifier walked; nothing if the kernel does not tell (before 5.16).
+    ///
+    /// # Errors
+    /// If it cannot be asked.
+    pub fn verified_instructions(&mut self) -> Result<Option<u32>> {
+        let info = self.dataplane_mut()?.program_info()?;
+        Ok(info.verified_instruction_count())
     }
 
     /// How often each reason was met, in the order of [`Reason::ALL`].

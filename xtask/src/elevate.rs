@@ -4,7 +4,7 @@ use std::env;
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Result, bail};
@@ -54,8 +54,14 @@ pub(crate) fn as_root(program: &Path, variables: &[(&str, &OsStr)]) -> Result<Co
 
 /// Whether `program` is on PATH or among the system's own, which a user's PATH may lack.
 pub(crate) fn on_path(program: &str) -> bool {
+    locate(program).is_some()
+}
+
+/// Where [`on_path`] finds it.
+pub(crate) fn locate(program: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     env::split_paths(&path)
         .chain(["/usr/sbin".into(), "/sbin".into()])
-        .any(|directory| directory.join(program).is_file())
+        .map(|directory| directory.join(program))
+        .find(|path| path.is_file())
 }

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | [`setup`] | makes this machine able to build and test: what is there, what to install |
 //! | [`check`] | format, clippy, documentation, layering |
-//! | [`test`] | pure tests as you, kernel and system tests as root, one summary |
+//! | [`test`] | pure tests as you, kernel and system tests as root, one summary; other kernels |
 //! | [`run`] | demo and benchmark |
 //! | [`cargo`] | the cargo that runs us, and where it puts things |
 //! | [`elevate`] | a command as root |
@@ -40,6 +40,10 @@ enum Task {
     Check,
     /// Run every test: the pure ones as you, the kernel and system ones as root
     Test {
+        /// Instead run the packet catalogue and the model in other kernels, each in a virtual
+        /// machine: all there are, or those named (6.1,6.12)
+        #[arg(long, value_name = "VERSIONS", num_args = 0.., value_delimiter = ',')]
+        kernels: Option<Vec<test::Release>>,
         /// Flags for the kernel and system tests: a name to select by, --seed, …
         #[arg(last = true)]
         flags: Vec<OsString>,
@@ -72,7 +76,11 @@ fn carry_out(task: Task) -> Result<()> {
     match task {
         Task::Setup => setup::setup(),
         Task::Check => check::check(),
-        Task::Test { flags } => test::test(&flags),
+        Task::Test { kernels, flags } => match kernels {
+            None => test::test(&flags),
+            Some(named) if named.is_empty() => test::kernels(&test::Release::all(), &flags),
+            Some(named) => test::kernels(&named, &flags),
+        },
         Task::Demo { flags } => run::demo(&flags),
         Task::Bench { flags } => run::bench(&flags),
     }

@@ -49,7 +49,7 @@ pub fn attach(
     let mut running = Vec::new();
     for one in wanted {
         // First the program that takes what the other hands over.
-        hook::attach(deliver(ebpf)?, pin_dir, &one.name)
+        hook::attach(deliver(ebpf)?, pin_dir, &one.name, notes)
             .with_context(|| format!("attach to the ingress hook of {}", one.name))?;
         let mode = attach_xdp(ebpf, pin_dir, one, notes)
             .with_context(|| format!("attach XDP to {}", one.name))?;

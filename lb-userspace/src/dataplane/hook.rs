@@ -21,11 +21,21 @@ use super::object::DELIVER;
 const PRIORITY: u16 = 1;
 const HANDLE: TcHandle = TcHandle::new(0, 0x6c62);
 
+/// Said where there are no links.
+const FILTER: &str = "this kernel has no link for a program at the ingress hook (TCX, Linux 6.6): a \
+     filter of `clsact` is used, which goes when somebody deletes or replaces that queueing discipline";
+
 /// Puts the program at the ingress hook of an interface, in the place of an earlier daemon's.
+/// `notes` gets what an operator should know.
 ///
 /// # Errors
 /// If the kernel takes it in neither way.
-pub fn attach(program: &mut SchedClassifier, pin_dir: &Path, interface: &str) -> Result<()> {
+pub fn attach(
+    program: &mut SchedClassifier,
+    pin_dir: &Path,
+    interface: &str,
+    notes: &mut Vec<String>,
+) -> Result<()> {
     let pin = pin_dir.join(format!("tcx-{interface}"));
     if pin.exists() {
         let link = FdLink::from(PinnedLink::from_pin(&pin)?);
@@ -43,7 +53,13 @@ pub fn attach(program: &mut SchedClassifier, pin_dir: &Path, interface: &str) ->
             link.pin(&pin)?;
             Ok(())
         }
-        Err(_) => attach_filter(program, interface),
+        Err(_) => {
+            attach_filter(program, interface)?;
+            if !notes.iter().any(|note| note == FILTER) {
+                notes.push(FILTER.to_owned());
+            }
+            Ok(())
+        }
     }
 }
 

@@ -8,6 +8,7 @@ pub mod decap;
 mod flows;
 mod hook;
 mod interface;
+mod kernel;
 mod layout;
 mod mapped;
 mod maps;
@@ -30,6 +31,7 @@ use lb_common::record::Endpoint;
 use crate::desired::{Desired, Protocol};
 use crate::plan::{Ids, Image, Plan, Tables, Write};
 pub use interface::{Attached, all as interfaces, index as interface_index};
+pub use kernel::{require as require_kernel, version as kernel_version};
 use maps::Maps;
 use object::Constants;
 pub use report::{
@@ -61,8 +63,9 @@ impl Dataplane {
     /// If the kernel refuses the program or an interface does not exist; what was forwarding before
     /// still does.
     pub fn open(options: &Options, seed: u64) -> Result<(Self, Opened)> {
+        kernel::require()?;
         bpffs::prepare(&options.pin_dir)?;
-        let mut notes = Vec::new();
+        let mut notes = kernel::lacks()?;
         let wanted = Constants {
             seed,
             buckets: options.flows.next_power_of_two(),

@@ -16,8 +16,8 @@ use super::topology::Lab;
 /// What `lbd` says when it forwards and listens.
 const RUNNING: &str = "lbd: running on ";
 
-/// The longest `lbd` may take to start.
-const START_LIMIT: Duration = Duration::from_secs(20);
+/// The longest `lbd` may take to start: on an emulated processor it takes twenty seconds.
+const START_LIMIT: Duration = Duration::from_secs(60);
 /// The longest `lbd` may take to stop.
 const STOP_LIMIT: Duration = Duration::from_secs(8);
 /// How often its log is looked at.

@@ -16,33 +16,41 @@ use object::{
 use super::host::Host;
 
 /// The section says what the program is: one that takes frames in parts, as with an MTU of 9000.
-const SECTION: &str = "xdp.frags";
+const IN_PARTS: &str = "xdp.frags";
+/// One that takes them whole: all there is before Linux 5.18.
+const WHOLE: &str = "xdp";
 
 /// `r0 = XDP_PASS; exit`.
 const PROGRAM: [u8; 16] = [0xb7, 0, 0, 0, 2, 0, 0, 0, 0x95, 0, 0, 0, 0, 0, 0, 0];
 
-/// Writes the object file that [`load`] takes.
+/// Writes the object files that [`load`] takes.
 pub(super) fn write(directory: &Path) -> Result<()> {
-    let path = path(directory);
-    fs::write(&path, object()?).with_context(|| format!("write {}", path.display()))
+    for section in [IN_PARTS, WHOLE] {
+        let path = path(directory, section);
+        fs::write(&path, object(section)?).with_context(|| format!("write {}", path.display()))?;
+    }
+    Ok(())
 }
 
 /// Loads the program on an interface, in the driver.
 pub(super) fn load(host: &Host, interface: &str) -> Result<()> {
-    let path = path(host.directory());
-    let path = path.to_string_lossy();
-    host.ip(&[
-        "link", "set", "dev", interface, "xdpdrv", "obj", &path, "sec", SECTION,
-    ])
+    let load = |section| {
+        let path = path(host.directory(), section);
+        let path = path.to_string_lossy();
+        host.ip(&[
+            "link", "set", "dev", interface, "xdpdrv", "obj", &path, "sec", section,
+        ])
+    };
+    load(IN_PARTS).or_else(|_| load(WHOLE))
 }
 
-fn path(directory: &Path) -> PathBuf {
-    directory.join("pass.o")
+fn path(directory: &Path, section: &str) -> PathBuf {
+    directory.join(format!("pass.{section}.o"))
 }
 
-fn object() -> Result<Vec<u8>> {
+fn object(section: &str) -> Result<Vec<u8>> {
     let mut object = Object::new(BinaryFormat::Elf, Architecture::Bpf, Endianness::Little);
-    let section = object.add_section(Vec::new(), SECTION.into(), SectionKind::Text);
+    let section = object.add_section(Vec::new(), section.into(), SectionKind::Text);
     object.append_section_data(section, &PROGRAM, 8);
     object.add_symbol(Symbol {
         name: b"pass".to_vec(),

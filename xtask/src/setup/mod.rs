@@ -4,12 +4,14 @@
 //! a new look, for an installed compiler tells better than a package list which LLVM it wants.
 
 mod apt;
+mod emulator;
 mod plan;
 mod rivals;
 mod survey;
 
 use anyhow::{Context as _, Result, bail};
 
+pub(crate) use self::emulator::install_emulator;
 use self::plan::Step;
 pub(crate) use self::rivals::install_rivals;
 use self::survey::Machine;

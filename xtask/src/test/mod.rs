@@ -1,5 +1,6 @@
 //! Every test: the pure ones as the user, those of the kernel and of the whole system as root.
 
+mod kernels;
 mod summary;
 
 use std::env;
@@ -11,6 +12,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
 
+pub(crate) use self::kernels::{Release, kernels};
 use self::summary::Summary;
 use crate::cargo::{Metadata, cargo, run, shown};
 use crate::elevate::as_root;
