@@ -33,6 +33,10 @@ pub trait Address: Copy + Eq {
 
     /// Back from [`Address::wide`].
     fn from_wide(wide: [u64; 2]) -> Self;
+
+    /// Its leading bits, the others zero; all of it from the family's length on.
+    #[must_use]
+    fn leading(self, bits: u8) -> Self;
 }
 
 impl V4 {
@@ -87,6 +91,11 @@ impl Address for V4 {
     fn from_wide(wide: [u64; 2]) -> Self {
         Self(wide[1] as u32)
     }
+
+    #[inline(always)]
+    fn leading(self, bits: u8) -> Self {
+        Self(self.0 & ((leading_ones(bits) >> 32) as u32).to_be())
+    }
 }
 
 impl Address for V6 {
@@ -107,6 +116,25 @@ impl Address for V6 {
     #[inline(always)]
     fn from_wide(wide: [u64; 2]) -> Self {
         Self(wide)
+    }
+
+    #[inline(always)]
+    fn leading(self, bits: u8) -> Self {
+        let [head, tail] = self.0;
+        Self([
+            head & leading_ones(bits).to_be(),
+            tail & leading_ones(bits.saturating_sub(64)).to_be(),
+        ])
+    }
+}
+
+/// A word whose first bits are ones; all 64 from 64 on.
+#[inline(always)]
+const fn leading_ones(bits: u8) -> u64 {
+    match bits {
+        0 => 0,
+        1..64 => u64::MAX << (64 - bits),
+        _ => u64::MAX,
     }
 }
 
@@ -146,6 +174,35 @@ mod tests {
             assert_eq!(standard(family, wide), Some(address));
         }
         assert_eq!(standard(0, [0, 0]), None);
+    }
+
+    #[test]
+    fn leading_bits_are_those_of_the_text() {
+        let v4 = |text: &str| V4::from_bytes(text.parse::<Ipv4Addr>().unwrap().octets());
+        let v6 = |text: &str| V6::from_bytes(text.parse::<Ipv6Addr>().unwrap().octets());
+        for (bits, text) in [
+            (0, "0.0.0.0"),
+            (1, "128.0.0.0"),
+            (20, "192.168.240.0"),
+            (24, "192.168.255.0"),
+            (31, "192.168.255.254"),
+            (32, "192.168.255.255"),
+            (128, "192.168.255.255"),
+        ] {
+            assert_eq!(v4("192.168.255.255").leading(bits), v4(text), "/{bits}");
+        }
+        let full = v6("2001:db8:ffff:ffff:ffff:ffff:ffff:ffff");
+        for (bits, text) in [
+            (0, "::"),
+            (3, "2000::"),
+            (48, "2001:db8:ffff::"),
+            (64, "2001:db8:ffff:ffff::"),
+            (65, "2001:db8:ffff:ffff:8000::"),
+            (127, "2001:db8:ffff:ffff:ffff:ffff:ffff:fffe"),
+        ] {
+            assert_eq!(full.leading(bits), v6(text), "/{bits}");
+        }
+        assert_eq!(full.leading(128), full);
     }
 
     #[test]

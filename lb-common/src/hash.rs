@@ -91,6 +91,22 @@ pub fn flow<A: Address>(keys: &impl Keys, service_basis: u64, client: A, client_
         .wrapping_add(keys.key(CLIENT_PORT).wrapping_mul(client_port as u64)))
 }
 
+/// Hash that selects the slot of a new flow where clients stay together: of the first `bits` of the
+/// client's address, and of nothing else of the flow. With 0 bits it is `flow`, the hash of the flow.
+#[inline(always)]
+pub fn client<A: Address>(
+    keys: &impl Keys,
+    service_basis: u64,
+    client: A,
+    bits: u8,
+    flow: u64,
+) -> u64 {
+    if bits == 0 {
+        return flow;
+    }
+    mix(service_basis.wrapping_add(sum(keys, CLIENT, client.leading(bits))))
+}
+
 /// The constant part of every flow towards an endpoint. `port` in host order.
 #[inline(always)]
 pub fn endpoint_basis<A: Address>(keys: &impl Keys, address: A, port: u16, protocol: u8) -> u64 {
@@ -200,6 +216,42 @@ mod tests {
                     chi_square(bins)
                 );
             }
+        }
+    }
+
+    #[test]
+    fn clients_that_share_the_bits_share_the_slot() {
+        let keys = keys(7);
+        let basis = vip(&keys);
+        let of = |host: [u8; 4], port, bits| {
+            let address = V4::from_bytes(host);
+            client(
+                &keys,
+                basis,
+                address,
+                bits,
+                flow(&keys, basis, address, port),
+            )
+        };
+        let one = of([192, 0, 2, 7], 5000, 24);
+        assert_eq!(one, of([192, 0, 2, 200], 6000, 24));
+        assert_ne!(one, of([192, 0, 3, 7], 5000, 24));
+        assert_ne!(one, of([192, 0, 2, 7], 5000, 32));
+        assert_eq!(of([192, 0, 2, 7], 5000, 32), of([192, 0, 2, 7], 6000, 32));
+        assert_ne!(of([192, 0, 2, 7], 5000, 0), of([192, 0, 2, 7], 6000, 0));
+    }
+
+    #[test]
+    fn neighbouring_networks_spread_evenly_over_slots() {
+        for seed in 0..20 {
+            let keys = keys(seed);
+            let basis = vip(&keys);
+            let mut bins = [0_u64; 1024];
+            for net in 0..65_536_u32 {
+                let address = V4::from_bytes((0x0a00_0000 | net << 8).to_be_bytes());
+                bins[slot(client(&keys, basis, address, 24, 0), 1023) as usize] += 1;
+            }
+            assert!(chi_square(&bins) < limit(1024), "seed {seed}");
         }
     }
 

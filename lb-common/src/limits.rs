@@ -15,10 +15,15 @@ pub const PAGES: u32 = 16_384;
 pub const MAX_SLOTS: u32 = 65_536;
 /// The smallest table: steps of 0.4 %.
 pub const MIN_SLOTS: u32 = 256;
+/// Rules of all services. A word each, and a cache line for its turns.
+pub const RULES: u32 = 4096;
+/// Prefixes of all rules. A node of the kernel's trie each, and another one where two
+/// prefixes part: as many as there are, not as many as there may be.
+pub const RULE_PREFIXES: u32 = 1 << 21;
 /// Entries in a bucket of the flow table: 4 × 16 B is one cache line, so an IPv4 lookup is one miss.
 pub const WAYS: usize = 4;
 /// Node ports tried for a new flow. With half of the ports taken at random all fail once in 2^16 flows,
-/// with nine tenths once in five: calculated, not measured.
+/// with nine tenths once in five.
 pub const PORT_PROBES: u32 = 16;
 /// Nanoseconds in a tick, 2^30: a shift instead of a division in the kernel.
 pub const TICK_SHIFT: u32 = 30;

@@ -1,7 +1,8 @@
 //! The values of the maps. Plain integers, padding spelled out; the daemon writes them and the kernel
 //! program reads them, unless said otherwise.
 
-use crate::limits::PAGE_SLOTS;
+use crate::flow::Word;
+use crate::limits::{PAGE_SLOTS, SERVICES};
 
 /// Version of everything in this file, of the flow entries and of the hashes. A daemon adopts maps of
 /// its own version only.
@@ -24,8 +25,20 @@ pub struct Service {
     pub table: u64,
     /// Idle limits in ticks: TCP opening, open, closing; UDP.
     pub idle: [u16; 4],
+    /// How packets of new flows reach the endpoints, one of [`mode`].
+    pub mode: u8,
+    /// Bits of [`flag`].
+    pub flags: u8,
+    /// Leading bits of the client's address that select the slot; 0: the whole flow does, its port too.
+    pub client_bits: u8,
     /// Zero.
-    pub reserved: [u64; 2],
+    pub zero: u8,
+    /// UDP port of the endpoints' end of a `gue` tunnel, host order.
+    pub tunnel_port: u16,
+    /// Largest TCP segment that may be announced, in bytes; with [`flag::CLAMP`].
+    pub mss: u16,
+    /// Zero.
+    pub reserved: u64,
 }
 
 /// One endpoint of one backend of one service. Map `ENDPOINTS`: array, index = endpoint id; id 0 is
@@ -71,6 +84,22 @@ pub struct SlotPage {
     pub slots: [u16; PAGE_SLOTS as usize],
 }
 
+/// Turns taken of one dealing order. Map `DEALT`: array, index = service id, or [`turns_of_rule`].
+/// Written by the kernel program, whose processors all add to it: a cache line of its own, so that only flows
+/// of one service wait for each other.
+#[repr(C, align(64))]
+pub struct Dealt {
+    /// New flows so far.
+    pub flows: Word,
+    reserved: [u64; 7],
+}
+
+/// Where in `DEALT` the turns of a rule's dealing order are counted.
+#[inline(always)]
+pub const fn turns_of_rule(rule: u32) -> u32 {
+    SERVICES.wrapping_add(rule)
+}
+
 /// What was counted of an endpoint. Map `COUNTERS`: per-CPU array, index = endpoint id. Written by the
 /// kernel program.
 #[repr(C)]
@@ -96,6 +125,32 @@ pub struct EndpointCounters {
     pub refused: u64,
 }
 
+/// How packets reach an endpoint.
+pub mod mode {
+    /// Translated: from the node's address and a port of the flow's own.
+    pub const NAT: u8 = 0;
+    /// As they are, to the endpoint's link-layer address.
+    pub const DSR: u8 = 1;
+    /// In another IP header (RFC 2003, 2473, 4213).
+    pub const IPIP: u8 = 2;
+    /// In another IP header and a UDP header (draft-ietf-intarea-gue-09, variant 1).
+    pub const GUE: u8 = 3;
+}
+
+/// What a service asks for: bits of [`Service::flags`].
+pub mod flag {
+    /// ICMP echo to the virtual address is answered.
+    pub const ECHO: u8 = 1;
+    /// New flows are dealt out one by one instead of by their hash.
+    pub const EXACT: u8 = 2;
+    /// Networks of clients have tables of their own.
+    pub const RULES: u8 = 4;
+    /// Any of several ports.
+    pub const RANGE: u8 = 8;
+    /// [`Service::mss`](super::Service::mss) is in force.
+    pub const CLAMP: u8 = 16;
+}
+
 /// What XDP can do on an interface: bits of the values of map `EGRESS`, written by the daemon.
 pub mod egress {
     /// XDP_TX arrives: the driver sends, or for a veth the other end receives XDP frames.
@@ -114,7 +169,7 @@ pub const HAND_OVER_MAC: [u8; 6] = *b"\x02lb\x00>>";
 pub struct TableRef {
     /// First page.
     pub page: u32,
-    /// Slots − 1; slots are a power of two.
+    /// Slots − 1. Slots are a power of two, but for a dealing order.
     pub mask: u32,
 }
 
@@ -128,7 +183,13 @@ impl Service {
         basis: 0,
         table: 0,
         idle: [0; 4],
-        reserved: [0; 2],
+        mode: 0,
+        flags: 0,
+        client_bits: 0,
+        zero: 0,
+        tunnel_port: 0,
+        mss: 0,
+        reserved: 0,
     };
 
     /// Port (host order), protocol and family as one word, never 0 or 1.
@@ -170,7 +231,7 @@ impl Endpoint {
 }
 
 impl TableRef {
-    /// Instead of a table: the service takes no new flows, and goes when its flows have gone.
+    /// Instead of a table: the rule is none, or the service takes no new flows, and goes when its flows have gone.
     pub const NONE: u64 = u64::MAX;
 
     /// As the record holds it.
@@ -187,6 +248,12 @@ impl TableRef {
         }
     }
 
+    /// The slot of a flow that takes turns. `flow` counts the flows before it.
+    #[inline(always)]
+    pub const fn turn(self, flow: u64) -> u32 {
+        (flow % (self.mask as u64 + 1)) as u32
+    }
+
     /// Page and place in it of a slot.
     #[inline(always)]
     pub const fn locate(self, slot: u32) -> (u32, usize) {
@@ -200,6 +267,7 @@ const _: () = {
     assert!(size_of::<BackendName>() == 64);
     assert!(size_of::<SlotPage>() == 2048);
     assert!(size_of::<EndpointCounters>() == 72);
+    assert!(size_of::<Dealt>() == 64);
 };
 
 #[cfg(feature = "user")]

@@ -10,6 +10,7 @@
 //! |---|---|
 //! | `pipeline` | the steps in order |
 //! | `service`, `flow`, `select`, `forward`, `count` | a step each |
+//! | `rule` | which table a client of a service has |
 //! | `rare` | admission and each step of a flow's life: once a flow, not once a packet |
 //! | `deliver` | what XDP cannot send, sent by the kernel |
 //! | `maps` | every map: key → value, who writes, who reads |
@@ -31,6 +32,7 @@ mod frame;
 mod maps;
 mod pipeline;
 mod rare;
+mod rule;
 mod select;
 mod service;
 

@@ -5,6 +5,9 @@
 //! | `SERVICES` | service id → [`Service`] | daemon | `lb` |
 //! | `ENDPOINTS` | endpoint id → [`Endpoint`] | daemon | `lb` |
 //! | `SLOTS` | page → 1024 slots | daemon | `lb` |
+//! | `RULES4`, `RULES6` | service id and leading bits of a client → rule | daemon | `lb` |
+//! | `RULE_TABLES` | rule → its table, as in [`Service`] | daemon | `lb` |
+//! | `DEALT` | service id or rule → turns taken, where flows take turns | `lb` | `lb` |
 //! | `FLOWS4`, `FLOWS6` | bucket → 4 flow entries | `lb`; the daemon clears dead ones | both |
 //! | `NEXT_HOPS` | CPU → [`NextHops`] | `lb` | `lb` |
 //! | `EGRESS` | interface index → what XDP can do there | daemon | `lb` |
@@ -20,21 +23,28 @@ use aya_ebpf::{
     bindings::BPF_F_MMAPABLE,
     helpers::{bpf_get_smp_processor_id, bpf_ktime_get_coarse_ns},
     macros::map,
-    maps::{Array, HashMap, PerCpuArray},
+    maps::{Array, HashMap, LpmTrie, PerCpuArray},
 };
 use lb_common::{
     address::{V4, V6},
     flow::{Bucket, Client, Flows, NodePorts},
     hash::{KEYS, Keys},
-    limits::{ENDPOINTS as MAX_ENDPOINTS, PAGES, SERVICES as MAX_SERVICES, TICK_SHIFT},
+    limits::{
+        ENDPOINTS as MAX_ENDPOINTS, PAGES, RULE_PREFIXES, RULES as MAX_RULES,
+        SERVICES as MAX_SERVICES, TICK_SHIFT,
+    },
     next_hop::NextHops,
-    record::{BackendName, Endpoint, EndpointCounters, Service, SlotPage},
+    record::{
+        BackendName, Dealt, Endpoint, EndpointCounters, Service, SlotPage, TableRef, turns_of_rule,
+    },
     verdict::REASONS as MAX_REASONS,
 };
 
 // Values of an array map start at a cache line only if the map can be mapped into a process: then
 // they start at a page. The daemon also reads and writes them there.
 const MAPPED: u32 = BPF_F_MMAPABLE;
+// Old and new ones, while the daemon puts new ones in the place of all.
+const MAX_PREFIXES: u32 = 2 * RULE_PREFIXES;
 
 /// Service id → service.
 #[map]
@@ -45,6 +55,18 @@ pub static ENDPOINTS: Array<Endpoint> = Array::with_max_entries(MAX_ENDPOINTS, M
 /// Page → slots.
 #[map]
 pub static SLOTS: Array<SlotPage> = Array::with_max_entries(PAGES, MAPPED);
+/// Service id, leading bits of an IPv4 client → rule.
+#[map]
+pub static RULES4: LpmTrie<[u32; 2], u32> = LpmTrie::with_max_entries(MAX_PREFIXES, 0);
+/// Service id, leading bits of an IPv6 client → rule.
+#[map]
+pub static RULES6: LpmTrie<[u32; 5], u32> = LpmTrie::with_max_entries(MAX_PREFIXES, 0);
+/// Rule → [`TableRef`] as one word.
+#[map]
+pub static RULE_TABLES: Array<u64> = Array::with_max_entries(MAX_RULES, MAPPED);
+/// Service id or rule → turns taken of its dealing order.
+#[map]
+pub static DEALT: Array<Dealt> = Array::with_max_entries(turns_of_rule(MAX_RULES), MAPPED);
 /// Bucket → IPv4 flow entries. The loader sets the size.
 #[map]
 pub static FLOWS4: Array<Bucket<<V4 as Client>::Key>> = Array::with_max_entries(1, MAPPED);
@@ -156,6 +178,16 @@ pub fn table_word(service: &Service) -> u64 {
     // SAFETY: a valid reference. Volatile: the daemon may store another table at any moment, and the
     // word must be read once.
     unsafe { ptr::read_volatile(&raw const service.table) }
+}
+
+/// The table of a rule, as it is at this instant; none if the rule has gone.
+#[inline(always)]
+pub fn rule_table_word(rule: u32) -> u64 {
+    match RULE_TABLES.get_ptr(rule) {
+        // SAFETY: as in `table_word`.
+        Some(word) => unsafe { ptr::read_volatile(word) },
+        None => TableRef::NONE,
+    }
 }
 
 /// Whose place this is, as it is at this instant.

@@ -13,6 +13,7 @@ use lb_common::{
 };
 
 use crate::maps::{FlowMap, SERVICES, SecretKeys, node_ports, now};
+use crate::rule::Ruled;
 use crate::{count, select};
 
 /// What a flow was given.
@@ -36,12 +37,13 @@ pub trait Rare: Client {
 
 /// Endpoint and node port for a new flow.
 #[inline(always)]
-fn choose<A: Client>(service: u16, hash: u64) -> Result<Given, Reason>
+fn choose<A: Client + Ruled>(key: A::Key, hash: u64) -> Result<Given, Reason>
 where
     FlowMap: Steps<A>,
 {
-    let service = SERVICES.get(service as u32).ok_or(Reason::Inconsistent)?;
-    let (endpoint, record) = select::endpoint(service, hash)?;
+    let (client, _, id) = A::from_key(key);
+    let service = SERVICES.get(id as u32).ok_or(Reason::Inconsistent)?;
+    let (endpoint, record) = select::endpoint((id, service), client, hash)?;
     match flow::choose(
         &FlowMap,
         &SecretKeys,
@@ -108,8 +110,7 @@ macro_rules! outlined {
         impl Rare for $family {
             #[inline(always)]
             fn admit([$($word),+]: Self::Key, hash: u64, protocol: u8) -> Result<Given, Reason> {
-                let (_, _, service) = <$family>::from_key([$($word),+]);
-                let given = word::to_given($module::$choose(service as u64, hash))?;
+                let given = word::to_given($module::$choose($($word,)+ hash))?;
                 let entrant = word::of_entrant(given, protocol);
                 if $module::$enter($($word,)+ hash, entrant) == 0 {
                     return Err(Reason::FlowTableFull);
@@ -140,8 +141,8 @@ macro_rules! outlined {
 
             #[unsafe(no_mangle)]
             #[inline(never)]
-            pub extern "C" fn $choose(service: u64, hash: u64) -> u64 {
-                word::of_given(choose::<$family>(service as u16, hash))
+            pub extern "C" fn $choose($($word: u64,)+ hash: u64) -> u64 {
+                word::of_given(choose::<$family>([$($word),+], hash))
             }
 
             #[unsafe(no_mangle)]

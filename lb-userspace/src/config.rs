@@ -11,6 +11,8 @@
 //! address = "10.99.0.1:9000"       # IPv6 as "[fd99::1]:9000"
 //! protocol = "tcp"                 # or "udp"
 //! slots = 65536                    # optional: a power of two, 256 to 65536
+//! scheduling = "hash"              # optional; "exact": new flows take turns, each node by itself
+//! affinity = "flow"                # optional; "client-ip", "client-net/24", "client-net/24,64" (v4, v6)
 //! idle = { opening = "30s", open = "1h", closing = "60s", udp = "30s" }   # optional, each one too
 //!
 //! [[service.backend]]
@@ -23,6 +25,10 @@
 //! name = "new"
 //! weight = 0
 //! endpoints = ["10.64.1.3:9000"]
+//!
+//! [[service.rule]]                 # optional: clients with shares of their own; longest prefix wins
+//! from = ["10.0.0.0/8"]            # from-file = "region.txt": a prefix a line
+//! backend = "new"                  # or weights = { new = 50, old = 50 }
 //! ```
 //!
 //! What comes out of [`Config::parse`] needs no checking later: names are unique, endpoints have the
@@ -31,7 +37,9 @@
 mod address;
 mod check;
 mod error;
+mod rule;
 mod seed;
+mod selection;
 mod service;
 mod shape;
 
@@ -112,9 +120,23 @@ impl Config {
     /// # Errors
     /// The first mistake, with line, column, key and what to do.
     pub fn parse(text: &str, file: &str, source: SourceLookup<'_>) -> Result<Self, Error> {
+        let directory = Path::new(file).parent().unwrap_or_else(|| Path::new(""));
+        Self::parse_in(directory, text, file, source)
+    }
+
+    /// As [`Config::parse`]; names of files in `text` begin in `directory`.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn parse_in(
+        directory: &Path,
+        text: &str,
+        file: &str,
+        source: SourceLookup<'_>,
+    ) -> Result<Self, Error> {
         let shape: shape::File =
             toml::from_str(text).map_err(|cause| error::from_toml(&cause).locate(text, file))?;
-        check::config(shape, source).map_err(|mistake| mistake.locate(text, file))
+        check::config(shape, source, directory).map_err(|mistake| mistake.locate(text, file))
     }
 }
 

@@ -7,7 +7,7 @@ mod read;
 mod report;
 mod start;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 pub use start::{Start, start};
@@ -87,7 +87,8 @@ impl Control {
         dry_run: bool,
     ) -> Result<ConfigAnswer, Failure> {
         let began = Instant::now();
-        let config = Config::parse(&text, name, &source::towards)?;
+        let directory = self.config_file.parent().unwrap_or_else(|| Path::new(""));
+        let config = Config::parse_in(directory, &text, name, &source::towards)?;
         self.adopt(config, Origin::Applied(text), began, dry_run)
     }
 

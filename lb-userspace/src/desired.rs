@@ -3,12 +3,17 @@
 //! Configuration is turned into these types, requests change them (`state`), and the kernel is
 //! made to follow them (`plan`, `dataplane`). Nothing here knows how either side works.
 
+mod rule;
+mod selection;
+
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::weights::Weight;
+pub use rule::{Prefix, Rule};
+pub use selection::{Affinity, Scheduling, Selection};
 
 /// Everything that is wanted of the kernel program, in one value.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -30,6 +35,8 @@ pub struct Service {
     pub protocol: Protocol,
     /// Size of the table: a power of two in 256..=65536.
     pub slots: u32,
+    /// How a new flow's endpoint is selected.
+    pub selection: Selection,
     /// When a silent flow ends.
     pub idle: Idle,
     /// The groups that share the service's new flows. Weights sum to [`Weight::TOTAL`].

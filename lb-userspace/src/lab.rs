@@ -7,7 +7,8 @@
 //! - servers: [`Host::tcp_echo`], [`Host::udp_echo`], [`Host::bulk`], each living as long as its
 //!   [`Server`]; [`Host::tcp_echo_apart`] is for more connections than fit into one process;
 //! - clients: [`Host::ask`] counts which server answered, [`LongLived`] holds conversations open,
-//!   [`Host::download`] and [`Host::upload`] compare the hash of what was sent with what came;
+//!   [`Host::download`] and [`Host::upload`] compare the hash of what was sent with what came,
+//!   [`Host::round_trips`] and [`Host::throughput`] measure;
 //! - the balancer: [`Balancer`] is `lbd` on the node, with a [`Configuration`]; [`chance`] says
 //!   whether what was counted can be right.
 //!
@@ -38,6 +39,7 @@ mod namespace;
 mod one_net;
 mod pass;
 mod process;
+mod round_trips;
 mod server;
 mod topology;
 pub mod trial;
@@ -55,5 +57,6 @@ pub use footprint::{remove_all, remove_on_signal};
 pub use host::Host;
 pub use long_lived::{Held, Hold, LongLived, Outcome};
 pub use process::Process;
+pub use round_trips::{Latencies, RoundTrips};
 pub use server::Server;
 pub use topology::{Lab, Topology};

@@ -204,7 +204,7 @@ mod hex_seed {
 mod tests {
     use super::*;
     use crate::dataplane::Counters;
-    use crate::desired::{Idle, Protocol, Service};
+    use crate::desired::{Idle, Protocol, Selection, Service};
     use crate::weights::Weight;
 
     fn kept() -> Kept {
@@ -231,6 +231,7 @@ mod tests {
             address: ([10, 99, 0, 1], 9000).into(),
             protocol: Protocol::Tcp,
             slots: 256,
+            selection: Selection::default(),
             idle: Idle::default(),
             backends: Vec::new(),
         };

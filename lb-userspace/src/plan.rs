@@ -12,11 +12,13 @@
 
 mod image;
 mod pages;
+mod rules;
 mod tables;
 #[cfg(test)]
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail};
 use lb_common::hash::{self, KEYS};
@@ -26,6 +28,7 @@ use lb_common::{address, parse};
 
 use crate::desired::{self, Desired, Protocol};
 pub use image::{Image, Page, Slots, pages_of};
+pub use rules::{PrefixChange, Prefixes};
 pub use tables::{Built, Tables};
 
 /// One change of the maps. Each is seen whole by the kernel program, or not at all.
@@ -45,6 +48,14 @@ pub enum Write {
     Table(u16, TableRef),
     /// Changes a service's idle limits, in ticks.
     Idle(u16, [u16; 4]),
+    /// Changes how a service selects endpoints: [`Service::flags`] and [`Service::client_bits`].
+    Selection(u16, u8, u8),
+    /// Gives a rule a table, as [`TableRef::word`]; a rule that was none begins at its first turn.
+    Rule(u32, u64),
+    /// Changes which clients of a service have which rule. Each prefix is seen whole, or not at all.
+    Prefixes(u16, Arc<PrefixChange>),
+    /// Gives the number of a rule back.
+    FreeRule(u32),
     /// Lets a service take no new flows; those it has go on.
     Close(u16),
     /// Makes a service invisible, which has no flows.
@@ -93,7 +104,19 @@ impl Plan {
             known: HashMap::new(),
             next_id: 1,
             taken: BTreeSet::new(),
+            taken_rules: BTreeSet::new(),
         };
+        let of = |service: &desired::Service| -> usize {
+            let rules = service.selection.rules.iter();
+            rules.map(|rule| rule.from.len()).sum()
+        };
+        let prefixes: usize = desired.services.iter().map(of).sum();
+        if prefixes > limits::RULE_PREFIXES as usize {
+            bail!(
+                "{prefixes} prefixes in all rules; there is room for {}",
+                limits::RULE_PREFIXES
+            );
+        }
         planner.free(desired, on_flows);
         planner.known = planner
             .image
@@ -127,6 +150,8 @@ struct Planner {
     next_id: u16,
     /// Pages of tables that this plan puts in force later.
     taken: BTreeSet<u32>,
+    /// Numbers of rules that this plan puts in force later.
+    taken_rules: BTreeSet<u32>,
 }
 
 impl Planner {
@@ -203,11 +228,14 @@ impl Planner {
         let before = found.and_then(|id| self.image.table(id));
         let built = tables.build(seed, service, &ids, before.as_ref(), &self.image)?;
         let idle = ticks(&service.idle);
+        let selection = &service.selection;
+        let (flags, client_bits) = (selection.flags(), selection.affinity.client_bits());
         let mut visible = Vec::new();
         let table = match before {
             Some(slots) if slots == built.slots => None,
             _ => Some(self.pages(&built.slots)?),
         };
+        let rules = self.rules(id, service, seed, &ids, tables)?;
         match (found, table) {
             (None, table) => {
                 let record = Service {
@@ -216,11 +244,14 @@ impl Planner {
                     basis: identity.basis(&self.keys),
                     table: table.context("a new service without a table")?.word(),
                     idle,
-                    reserved: [0; 2],
+                    flags,
+                    client_bits,
+                    ..Service::EMPTY
                 };
                 // The place is taken in the image, so that the next service finds another; the kernel
                 // hears of it last.
                 self.image.reserve(id, record);
+                visible.extend(rules);
                 visible.push(Write::AddService(id, record));
             }
             (Some(_), table) => {
@@ -228,6 +259,11 @@ impl Planner {
                     visible.push(Write::Idle(id, idle));
                 }
                 visible.extend(table.map(|table| Write::Table(id, table)));
+                visible.extend(rules);
+                let record = &self.image.services[&id];
+                if (record.flags, record.client_bits) != (flags, client_bits) {
+                    visible.push(Write::Selection(id, flags, client_bits));
+                }
             }
         }
         self.plan.built.push(built);
@@ -318,13 +354,17 @@ impl Planner {
             .services
             .iter()
             .filter(|(id, _)| !self.plan.ids.services.contains_key(id));
-        let writes: Vec<Write> = gone
-            .filter_map(|(&id, service)| match service.table {
-                TableRef::NONE if with_flows.contains(&id) => None,
-                TableRef::NONE => Some(Write::RemoveService(id)),
-                _ => Some(Write::Close(id)),
-            })
-            .collect();
+        let mut writes = Vec::new();
+        for (&id, service) in gone {
+            match service.table {
+                TableRef::NONE if with_flows.contains(&id) => {}
+                TableRef::NONE => writes.push(Write::RemoveService(id)),
+                _ => {
+                    writes.push(Write::Close(id));
+                    writes.extend(self.no_rules(id));
+                }
+            }
+        }
         for write in writes {
             self.write(write);
         }

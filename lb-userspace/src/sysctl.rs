@@ -185,7 +185,7 @@ impl Switch {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::desired::{Idle, Protocol};
+    use crate::desired::{Idle, Protocol, Selection};
 
     /// A tree with the given switches; returns it with its root.
     fn node(switches: &[(&str, &str)]) -> tempfile::TempDir {
@@ -204,6 +204,7 @@ mod tests {
             address: address.parse().unwrap(),
             protocol: Protocol::Tcp,
             slots: 256,
+            selection: Selection::default(),
             idle: Idle::default(),
             backends: Vec::new(),
         }

@@ -19,12 +19,15 @@
 //!   count within one slot of its share can avoid this (Balinski and Young). At most one slot is
 //!   lost for every other backend; two were the most in 30 000 random changes.
 //!
+//! Where flows take turns instead of being hashed, the table is a dealing order ([`Table::deal`]).
+//!
 //! Inside a backend, every endpoint has the same number of the service's slots to within one. Of
 //! the slots its backend owns it has that share on average only: the levels are independent.
 
 mod builder;
 mod check;
 mod crew;
+mod deal;
 mod error;
 mod fill;
 mod hash;

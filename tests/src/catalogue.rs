@@ -7,12 +7,14 @@
 //! | `pass` | what is not ours, and passes untouched |
 //! | `forward` | what is turned, and how it leaves |
 //! | `flow` | a flow's life |
+//! | `select` | which endpoint a new flow gets |
 //! | `room` | what happens when there is no room |
 
 mod flow;
 mod forward;
 mod pass;
 mod room;
+mod select;
 mod stage;
 mod world;
 
@@ -30,6 +32,7 @@ type Case = (&'static str, fn(&mut Stage<'_>));
 pub fn trials() -> Vec<Trial> {
     let shared = Shared::default();
     let cases = pass::CASES.iter().chain(forward::CASES).chain(flow::CASES);
+    let cases = cases.chain(select::CASES);
     let mut trials: Vec<Trial> = cases
         .map(|&(name, case)| {
             let shared = shared.clone();

@@ -19,8 +19,9 @@ use anyhow::{Context as _, Result, ensure};
 use lb_common::address::{V4, V6};
 use lb_common::hash;
 use lb_common::verdict::{Reason, Verdict};
-use lb_userspace::desired::{self, Protocol};
+use lb_userspace::desired::{self, Protocol, Scheduling, Selection};
 use lb_userspace::table::{self, SlotCount, Table};
+use lb_userspace::weights::Weight;
 
 use crate::packet::{Mac, TCP, UDP};
 pub use life::Idle;
@@ -121,9 +122,15 @@ struct Flow {
 
 struct Service {
     slots: Vec<desired::Endpoint>,
+    /// Table of each rule.
+    rules: Vec<Vec<desired::Endpoint>>,
+    selection: Selection,
     basis: u64,
     idle: Idle,
 }
+
+/// Service, protocol and rule that deal out flows.
+type Turns = (SocketAddr, u8, Option<usize>);
 
 /// The model: services, flows, routes.
 pub struct Model {
@@ -131,6 +138,8 @@ pub struct Model {
     seed: u64,
     ports: RangeInclusive<u16>,
     services: HashMap<(SocketAddr, u8), Service>,
+    /// Flows each service, or a rule of it, has dealt out.
+    dealt: HashMap<Turns, usize>,
     flows: HashMap<Tuple, Flow>,
     backs: HashMap<Back, Tuple>,
     route: Box<dyn Fn(IpAddr) -> Route + Send>,
@@ -148,6 +157,7 @@ impl Model {
             seed,
             ports,
             services: HashMap::new(),
+            dealt: HashMap::new(),
             flows: HashMap::new(),
             backs: HashMap::new(),
             route: Box::new(route),
@@ -173,18 +183,41 @@ impl Model {
                     hash::service_basis(&self.keys, address, port, protocol)
                 }
             };
-            let slots = self.slots(service)?;
+            let shares = service
+                .backends
+                .iter()
+                .map(|it| it.weight)
+                .collect::<Vec<_>>();
+            let slots = self.slots(service, &shares, service.slots)?;
+            let rules = service.selection.rules.iter();
+            let rules = rules.map(|rule| self.slots(service, &rule.weights, rule.slots(service)));
+            let rules = rules.collect::<Result<_>>()?;
             let idle = Idle::of(&service.idle);
-            self.services
-                .insert((service.address, protocol), Service { slots, basis, idle });
+            let selection = service.selection.clone();
+            let known = Service {
+                slots,
+                rules,
+                selection,
+                basis,
+                idle,
+            };
+            self.services.insert((service.address, protocol), known);
         }
         Ok(())
     }
 
-    fn slots(&self, service: &desired::Service) -> Result<Vec<desired::Endpoint>> {
+    fn slots(
+        &self,
+        service: &desired::Service,
+        shares: &[Weight],
+        slots: u32,
+    ) -> Result<Vec<desired::Endpoint>> {
+        if let (1, Some(at)) = (slots, shares.iter().position(|it| *it == Weight::ALL)) {
+            return Ok(service.backends[at].endpoints.clone());
+        }
         let mut all = Vec::new();
         let mut backends = Vec::new();
-        for backend in &service.backends {
+        for (backend, &weight) in service.backends.iter().zip(shares) {
             let mut endpoints = Vec::new();
             for endpoint in &backend.endpoints {
                 all.push(*endpoint);
@@ -194,7 +227,7 @@ impl Model {
                     id: all.len() as u16,
                 });
             }
-            let (name, weight) = (backend.name.clone(), backend.weight);
+            let name = backend.name.clone();
             backends.push(table::Backend {
                 name,
                 weight,
@@ -206,8 +239,11 @@ impl Model {
             Protocol::Udp => "udp",
         };
         let name = format!("{}/{protocol}", service.address);
-        let slots = SlotCount::try_from(service.slots)?;
-        let table = Table::build(self.seed, name.as_bytes(), slots, &backends)?;
+        let slots = SlotCount::try_from(slots)?;
+        let table = match service.selection.scheduling {
+            Scheduling::Hash => Table::build(self.seed, name.as_bytes(), slots, &backends)?,
+            Scheduling::Exact => Table::deal(slots, &backends)?,
+        };
         Ok(table
             .slots()
             .iter()
@@ -271,6 +307,11 @@ impl Model {
                 }
             }
             Effect::Admit(tuple, flow) => {
+                if let Some(service) = self.services.get(&(tuple.service, tuple.protocol)) {
+                    let rule = service.rule(tuple.client.ip());
+                    let turns = (tuple.service, tuple.protocol, rule);
+                    *self.dealt.entry(turns).or_default() += 1;
+                }
                 let flow = Flow {
                     node_port: given,
                     ..flow

@@ -10,7 +10,7 @@ use xtask::toolchain::TARGET;
 
 use crate::cargo::{Metadata, cargo, run};
 use crate::elevate::{as_root, require_root};
-use crate::setup::setup;
+use crate::setup::{install_rivals, setup};
 
 /// Builds `lbctl` and `lbd` and becomes `lbctl demo`.
 pub(crate) fn demo(flags: &[OsString]) -> Result<()> {
@@ -31,6 +31,7 @@ pub(crate) fn demo(flags: &[OsString]) -> Result<()> {
 pub(crate) fn bench(flags: &[OsString]) -> Result<()> {
     require_root()?;
     setup()?;
+    install_rivals(flags)?;
     let metadata = Metadata::read()?;
     let target_dir = metadata.target_dir()?;
     // Here and not by the benchmark: as root it would leave files in the target directory that

@@ -7,7 +7,6 @@ use super::find::is_endpoint_entry;
 use super::{Flows, Steps, first};
 use crate::hash::{self, Keys};
 use crate::limits::{PORT_PROBES, WAYS};
-use crate::phase::Phase;
 use crate::verdict::Reason;
 
 /// The node ports flows are given.
@@ -20,55 +19,50 @@ pub struct NodePorts {
 }
 
 impl NodePorts {
-    /// The ports tried for a hash, as a first place and a stride. A stride of the hash's own: taken
-    /// ports do not make longer and longer runs.
+    /// The port tried at a step. Each is drawn anew: steps of one length would come back to where they
+    /// were after few, whenever it has a large divisor in common with the count.
     #[inline(always)]
-    const fn course(self, hash: u64) -> (u32, u32) {
-        let count = self.count as u32;
-        let start = ((hash >> 16) as u16 as u32 * count) >> 16;
-        if count <= PORT_PROBES {
-            return (start, 1);
-        }
-        (
-            start,
-            1 + (((hash >> 40) as u16 as u32 * (count - 1)) >> 16),
-        )
-    }
-
-    /// The port tried at a step.
-    #[inline(always)]
-    const fn port(self, (start, stride): (u32, u32), step: u32) -> u16 {
-        self.first
-            .wrapping_add(((start + step * stride) % self.count as u32) as u16)
+    pub(super) const fn port(self, hash: u64, step: u32) -> u16 {
+        let count = self.count as u64;
+        let place = if self.count as u32 <= PORT_PROBES {
+            ((hash >> 16) as u16 as u64 + step as u64) % count
+        } else {
+            let drawn = hash::mix(hash.wrapping_add(SPLIT.wrapping_mul(step as u64)));
+            ((drawn >> 32) * count) >> 32
+        };
+        self.first.wrapping_add(place as u16)
     }
 }
+
+/// The step of splitmix64 (Steele, Lea, Flood 2014).
+const SPLIT: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// Ports tried before a flow whose handshake is not finished gives way.
 const PATIENCE: u32 = 4;
 
 /// A node port for a new flow: free towards the endpoint, and with room for the flow's endpoint entry;
-/// if none is free, one whose flow is closed and only waits for retransmissions. `hash` is
-/// [`crate::hash::flow`], `endpoint_basis` [`crate::record::Endpoint::basis`].
+/// if none is free, one whose flow is closed and only waits for retransmissions, and else one whose
+/// handshake is not finished: a flood of those keeps nobody out. `flow` is [`crate::hash::flow`],
+/// `endpoint_basis` [`crate::record::Endpoint::basis`].
 ///
 /// # Errors
-/// [`Reason::NodePortsExhausted`] if every port tried is some other flow's to this endpoint,
+/// [`Reason::NodePortsExhausted`] if every port tried is some open flow's to this endpoint,
 /// [`Reason::FlowTableFull`] if live flows leave no room.
 #[inline(always)]
 pub fn choose<A: Client>(
     flows: &impl Steps<A>,
     keys: &impl Keys,
-    hash: u64,
+    flow: u64,
     endpoint_basis: u64,
     ports: NodePorts,
     now: u32,
 ) -> Result<u16, Reason> {
-    let course = ports.course(hash);
     let mut refusal = Reason::NodePortsExhausted;
     for step in 0..PORT_PROBES {
         if step >= ports.count as u32 {
             break;
         }
-        let node_port = ports.port(course, step);
+        let node_port = ports.port(flow, step);
         let hash = hash::reply(keys, endpoint_basis, node_port);
         match flows.probe(hash, node_port, now) {
             Probe::TAKEN => {}
@@ -82,17 +76,20 @@ pub fn choose<A: Client>(
             _ => refusal = Reason::FlowTableFull,
         }
     }
-    // A loop of its own: a port remembered from the first would be one more thing the verifier must
+    // Loops of their own: a port remembered from the first would be one more thing the verifier must
     // tell apart each time round.
-    for step in 0..PORT_PROBES {
-        if step >= ports.count as u32 {
-            break;
-        }
-        let node_port = ports.port(course, step);
-        let hash = hash::reply(keys, endpoint_basis, node_port);
-        let probe = flows.probe(hash, node_port, now);
-        if probe != Probe::TAKEN && probe.is_last_resort() {
-            return Ok(node_port);
+    for wants_closed in [true, false] {
+        for step in 0..PORT_PROBES {
+            if step >= ports.count as u32 {
+                break;
+            }
+            let node_port = ports.port(flow, step);
+            let hash = hash::reply(keys, endpoint_basis, node_port);
+            let probe = flows.probe(hash, node_port, now);
+            let may_have = probe != Probe::TAKEN && probe.is_last_resort();
+            if may_have && probe.is_of_closed() == wants_closed {
+                return Ok(node_port);
+            }
         }
     }
     Err(refusal)
@@ -105,7 +102,7 @@ pub struct Probe(u32);
 impl Probe {
     /// Another flow has the node port.
     pub const TAKEN: Self = Self(u32::MAX);
-    /// Set when the entry is the closed flow's that has the node port. Above everything else of it.
+    /// Set when the entry is the one that has the node port. Above everything else of it.
     const LAST_RESORT: u32 = 1 << 30;
 
     /// From [`Probe::word`].
@@ -126,10 +123,16 @@ impl Probe {
         self.has_room() && self.0 < State::CLOSED * WAYS as u32
     }
 
-    /// The node port is a closed flow's.
+    /// The node port is that of a flow that gives way.
     #[inline(always)]
     const fn is_last_resort(self) -> bool {
         self.0 & Self::LAST_RESORT != 0
+    }
+
+    /// The flow that has the node port is closed; else it is opening.
+    #[inline(always)]
+    const fn is_of_closed(self) -> bool {
+        self.0 & !Self::LAST_RESORT >= State::CLOSED * WAYS as u32
     }
 
     /// An entry yields.
@@ -154,8 +157,8 @@ impl Probe {
 /// Whether a node port can be had, and in which entry. `hash` is [`crate::hash::reply`].
 ///
 /// Any entry of the bucket with this port counts as taken, also another endpoint's: so a port names
-/// at most one entry of a bucket, and finding needs no second look. A closed flow's port is a last
-/// resort, to be had in its own entry.
+/// at most one entry of a bucket, and finding needs no second look. The port of a flow that gives way is
+/// a last resort, to be had in its own entry.
 #[inline(always)]
 pub fn probe<A: Client>(flows: &impl Flows<A>, hash: u64, node_port: u16, now: u32) -> Probe {
     let Some(bucket) = flows.bucket(first(hash)) else {
@@ -165,11 +168,9 @@ pub fn probe<A: Client>(flows: &impl Flows<A>, hash: u64, node_port: u16, now: u
         let state = bucket.entries[index as usize].state();
         let holds_port = is_endpoint_entry(state) && state.node_port() == node_port;
         if holds_port && state.is_live(now) {
-            return match state.progress().phase() {
-                Phase::Closed => {
-                    Probe(Probe::LAST_RESORT + state.yielding(now) * WAYS as u32 + index)
-                }
-                _ => Probe::TAKEN,
+            return match state.yielding(now) {
+                0 => Probe::TAKEN,
+                yielding => Probe(Probe::LAST_RESORT + yielding * WAYS as u32 + index),
             };
         }
     }

@@ -28,6 +28,11 @@ mod atomic {
         pub fn compare_and_swap(&self, from: u64, to: u64) -> bool {
             self.0.compare_exchange(from, to, Relaxed, Relaxed).is_ok()
         }
+
+        /// Adds to it; tells what it was.
+        pub fn add(&self, value: u64) -> u64 {
+            self.0.fetch_add(value, Relaxed)
+        }
     }
 
     /// Keeps what is before it before what is after it, for this processor and all others.
@@ -77,6 +82,21 @@ mod atomic {
                 );
             }
             found == from
+        }
+
+        /// Adds to it; tells what it was. Since kernel 5.12.
+        #[inline(always)]
+        pub fn add(&self, value: u64) -> u64 {
+            let mut sum = value;
+            // SAFETY: the instruction reads and writes the one word that `word` points to.
+            unsafe {
+                core::arch::asm!(
+                    "{sum} = atomic_fetch_add((u64 *)({word} + 0), {sum})",
+                    word = in(reg) self.0.get(),
+                    sum = inlateout(reg) sum,
+                );
+            }
+            sum
         }
     }
 

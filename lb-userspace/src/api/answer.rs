@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::dataplane::{Counters, FlowReport, Interface, LiveFlows, ReasonCount};
-use crate::desired::{Idle, Protocol};
+use crate::desired::{Idle, Protocol, Scheduling};
 use crate::state::ChangeKind;
 
 /// The daemon and what it runs.
@@ -68,7 +68,16 @@ pub struct ServiceView {
     pub address: SocketAddr,
     /// TCP or UDP.
     pub protocol: Protocol,
-    /// Size of its table.
+    /// What decides about a new flow.
+    pub scheduling: Scheduling,
+    /// What flows of one client have in common: `flow` (nothing), or `client/24` for so many leading bits
+    /// of the client's address.
+    pub affinity: String,
+    /// Rules: clients with shares of their own.
+    pub rules: usize,
+    /// Prefixes of all its rules.
+    pub prefixes: usize,
+    /// Size of its table, or turns of its dealing order.
     pub slots: u32,
     /// Digest of its table, 16 hex digits: equal on nodes that forward equally.
     pub digest: String,
@@ -221,9 +230,11 @@ pub struct ServiceShift {
     pub service: String,
     /// What became of it.
     pub change: ChangeKind,
-    /// Size of its table; 0 for a removed service.
+    /// What decides about its new flows.
+    pub scheduling: Scheduling,
+    /// Size of its table, or turns of its dealing order; 0 for a removed service.
     pub slots: u32,
-    /// Slots whose backend changed.
+    /// Slots whose backend changed; 0 where flows take turns.
     pub moved: u32,
     /// Digest of its table, 16 hex digits; empty for a removed service.
     pub digest: String,

@@ -1,5 +1,7 @@
 //! From the shape of the file to values without mistakes: the settings.
 
+use std::path::Path;
+
 use toml::Spanned;
 
 use super::error::Mistake;
@@ -15,7 +17,11 @@ const LOWEST_NODE_PORT: u16 = 1_024;
 /// Fewer node ports than this run out at once.
 const FEWEST_NODE_PORTS: u16 = 64;
 
-pub(super) fn config(file: shape::File, source: SourceLookup<'_>) -> Result<Config, Mistake> {
+pub(super) fn config(
+    file: shape::File,
+    source: SourceLookup<'_>,
+    directory: &Path,
+) -> Result<Config, Mistake> {
     Ok(Config {
         settings: Settings {
             interfaces: interfaces(&file.interfaces)?,
@@ -23,7 +29,7 @@ pub(super) fn config(file: shape::File, source: SourceLookup<'_>) -> Result<Conf
             flows: flows(file.flows.as_ref())?,
             ports: node_ports(file.node_ports.as_ref())?,
         },
-        services: service::all(&file.services, source)?,
+        services: service::all(&file.services, source, directory)?,
     })
 }
 

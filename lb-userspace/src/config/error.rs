@@ -58,6 +58,8 @@ impl std::error::Error for Error {}
 #[derive(Debug)]
 pub(super) struct Mistake {
     pub(super) span: Option<Range<usize>>,
+    /// What it contradicts: its line is told after the problem.
+    pub(super) first: Option<Range<usize>>,
     pub(super) key: &'static str,
     pub(super) problem: String,
     pub(super) hint: String,
@@ -72,13 +74,26 @@ impl Mistake {
     ) -> Self {
         Self {
             span: Some(span),
+            first: None,
             key,
             problem: problem.into(),
             hint: hint.into(),
         }
     }
 
-    pub(super) fn locate(self, text: &str, file: &str) -> Error {
+    /// With the place of what it contradicts.
+    pub(super) fn after(self, first: Range<usize>) -> Self {
+        Self {
+            first: Some(first),
+            ..self
+        }
+    }
+
+    pub(super) fn locate(mut self, text: &str, file: &str) -> Error {
+        if let Some(first) = self.first {
+            let (line, _) = line_and_column(text, first.start);
+            self.problem += &format!(": line {line}");
+        }
         Error {
             file: file.to_owned(),
             place: self.span.map(|span| line_and_column(text, span.start)),
@@ -94,6 +109,7 @@ pub(super) fn from_toml(cause: &toml::de::Error) -> Mistake {
     let problem = cause.message().replace('\n', "; ");
     Mistake {
         span: cause.span(),
+        first: None,
         key: "",
         hint: toml_hint(&problem),
         problem,

@@ -1,11 +1,14 @@
 //! From the shape of the file to values without mistakes: services, backends, endpoints.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::time::Duration;
 
 use toml::Spanned;
 
 use super::error::Mistake;
+use super::rule::rules;
+use super::selection::selection;
 use super::shape::{BackendEntry, IdleEntry, ServiceEntry, Span};
 use super::{SourceLookup, address};
 use crate::desired::{Backend, Endpoint, Idle, Service};
@@ -20,10 +23,11 @@ const IDLE: std::ops::RangeInclusive<Duration> =
 pub(super) fn all(
     entries: &[Spanned<ServiceEntry>],
     source: SourceLookup<'_>,
+    directory: &Path,
 ) -> Result<Vec<Service>, Mistake> {
     let mut services: Vec<Service> = Vec::new();
     for entry in entries {
-        let service = one(entry, source)?;
+        let service = one(entry, source, directory)?;
         unlike_the_others(entry.get_ref(), &service, &services)?;
         services.push(service);
     }
@@ -31,18 +35,25 @@ pub(super) fn all(
     Ok(services)
 }
 
-fn one(entry: &Spanned<ServiceEntry>, source: SourceLookup<'_>) -> Result<Service, Mistake> {
+fn one(
+    entry: &Spanned<ServiceEntry>,
+    source: SourceLookup<'_>,
+    directory: &Path,
+) -> Result<Service, Mistake> {
     let shape = entry.get_ref();
     let name = name(&shape.name, "service.name")?;
     let address = address::parse(&shape.address, "service.address")?;
     let idle = idle(&shape.idle)?;
     let backends = backends(entry, &name, address, source)?;
     let slots = slots(shape.slots.as_ref())?;
+    let rules = rules(shape, &backends, address.ip(), directory)?;
+    let selection = selection(shape, rules, address.ip())?;
     Ok(Service {
         name,
         address,
         protocol: shape.protocol,
         slots,
+        selection,
         idle,
         backends,
     })

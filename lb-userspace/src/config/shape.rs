@@ -1,5 +1,6 @@
 //! The file as serde sees it. Every value keeps its place, for errors.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use serde::{Deserialize, Deserializer};
 use toml::Spanned;
 
 use crate::dataplane::XdpMode;
-use crate::desired::Protocol;
+use crate::desired::{Protocol, Scheduling};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
@@ -35,10 +36,24 @@ pub(super) struct ServiceEntry {
     pub(super) address: Spanned<String>,
     pub(super) protocol: Protocol,
     pub(super) slots: Option<Spanned<u64>>,
+    pub(super) scheduling: Option<Scheduling>,
+    pub(super) affinity: Option<Spanned<String>>,
     #[serde(default)]
     pub(super) idle: IdleEntry,
     #[serde(default, rename = "backend")]
     pub(super) backends: Vec<Spanned<BackendEntry>>,
+    #[serde(default, rename = "rule")]
+    pub(super) rules: Vec<Spanned<RuleEntry>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct RuleEntry {
+    #[serde(default)]
+    pub(super) from: Vec<Spanned<String>>,
+    pub(super) from_file: Option<Spanned<String>>,
+    pub(super) backend: Option<Spanned<String>>,
+    pub(super) weights: Option<Spanned<BTreeMap<String, Spanned<u64>>>>,
 }
 
 #[derive(Default, Deserialize)]

@@ -6,7 +6,7 @@ use crate::api::{
     BackendShift, BackendView, EndpointView, Origin, ServiceShift, ServiceView, Share,
 };
 use crate::dataplane::{AppliedService, Counters, EndpointReport, Interface, LiveFlows, XdpMode};
-use crate::desired::{Backend, Desired, Service};
+use crate::desired::{Backend, Desired, Scheduling, Service};
 use crate::persist::Carried;
 use crate::state::{ServiceChange, State};
 use crate::weights::Weight;
@@ -24,6 +24,7 @@ pub(super) fn interface(interface: &Interface) -> String {
 #[derive(Clone, Debug)]
 pub(super) struct Table {
     service: String,
+    scheduling: Scheduling,
     slots: u32,
     moved: u32,
     digest: u64,
@@ -44,6 +45,7 @@ pub(super) fn tables(desired: &Desired, applied: &[AppliedService]) -> Vec<Table
             .map(|it| it.name.clone());
         Table {
             service: it.service.clone(),
+            scheduling: service.map_or_else(Default::default, |it| it.selection.scheduling),
             slots: it.slots,
             moved: it.moved,
             digest: it.digest,
@@ -75,7 +77,11 @@ pub(super) fn services(
         name: service.name.clone(),
         address: service.address,
         protocol: service.protocol,
-        slots: service.slots,
+        scheduling: service.selection.scheduling,
+        affinity: service.selection.affinity.to_string(),
+        rules: service.selection.rules.len(),
+        prefixes: service.selection.rules.iter().map(|it| it.from.len()).sum(),
+        slots: table(tables, &service.name).map_or(0, |it| it.slots),
         digest: table(tables, &service.name).map(digest).unwrap_or_default(),
         source: origin(state, &service.name),
         idle: service.idle.into(),
@@ -122,12 +128,15 @@ fn configured(
     let gone = carried.of(service, &backend.name);
     let reports = of_backend(endpoints, &service.name, &backend.name);
     let slots = reports.iter().map(|it| it.slots).sum();
+    // Every slot names an endpoint.
+    let of_service = endpoints.iter().filter(|it| it.service == service.name);
+    let total = of_service.map(|it| it.slots).sum();
     BackendView {
         configured: true,
         source: origin(state, &service.name),
         percent: percent(backend.weight),
         slots,
-        slot_percent: slot_percent(slots, service.slots),
+        slot_percent: slot_percent(slots, total),
         ..counted(&service.name, &backend.name, &reports, gone, |address| {
             backend
                 .endpoints
@@ -223,6 +232,7 @@ fn shift(
     ServiceShift {
         service: change.service.clone(),
         change: change.kind,
+        scheduling: new.map_or_else(Default::default, |it| it.scheduling),
         slots: total,
         moved: new.map_or(0, |it| it.moved),
         digest: new.map(digest).unwrap_or_default(),

@@ -108,6 +108,7 @@ pub fn start(asked: &Start) -> Result<Control, Failure> {
 /// counts.
 fn choose(file: &Path, kept: &mut Kept) -> Result<(Config, Option<String>), Failure> {
     let (config, text) = Config::read(file, &source::towards)?;
+    let directory = file.parent().unwrap_or_else(|| Path::new(""));
     let Some(applied) = &kept.applied else {
         return Ok((config, None));
     };
@@ -120,7 +121,7 @@ fn choose(file: &Path, kept: &mut Kept) -> Result<(Config, Option<String>), Fail
         return Ok((config, Some(note)));
     }
     let name = format!("configuration applied over {file}");
-    let applied = Config::parse(&applied.text, &name, &source::towards)?;
+    let applied = Config::parse_in(directory, &applied.text, &name, &source::towards)?;
     let note = format!("A configuration applied over {file} is in force: SIGHUP goes back to it.");
     Ok((applied, Some(note)))
 }

@@ -5,24 +5,28 @@ use std::collections::BTreeSet;
 use anyhow::{Context as _, Result};
 use aya::Ebpf;
 use aya::maps::{Array, HashMap, Map, MapData};
-use lb_common::record::{BackendName, Endpoint, LAYOUT, Service, TableRef};
+use lb_common::record::{BackendName, Endpoint, LAYOUT, Service, TableRef, turns_of_rule};
 
 use super::flows::FlowTables;
 use super::mapped::{Mapped, barrier};
 use super::object::Constants;
-use super::{Interface, XdpMode, counters, interface, layout};
+use super::{Interface, XdpMode, counters, interface, layout, trie};
 use crate::plan::{Image, Write, pages_of};
 
 // Words of a service record, by its layout.
 const IDENTITY: usize = 2;
 const TABLE: usize = 4;
 const IDLE: usize = 5;
+/// `mode`, `flags`, `client_bits` and what follows, in one word.
+const KIND: usize = 6;
 
 /// The maps that are memory to the daemon.
 pub struct Maps {
     services: Mapped,
     endpoints: Mapped,
     slots: Mapped,
+    dealt: Mapped,
+    rules: Mapped,
     backends: Mapped,
     flows4: Mapped,
     flows6: Mapped,
@@ -39,6 +43,8 @@ impl Maps {
             services: map("SERVICES")?,
             endpoints: map("ENDPOINTS")?,
             slots: map("SLOTS")?,
+            dealt: map("DEALT")?,
+            rules: map("RULE_TABLES")?,
             backends: map("BACKENDS")?,
             flows4: map("FLOWS4")?,
             flows6: map("FLOWS6")?,
@@ -56,8 +62,8 @@ impl Maps {
     /// What the maps hold: after a fresh start nothing, else what an earlier daemon left.
     ///
     /// # Errors
-    /// If a name is not text.
-    pub fn image(&self) -> Result<Image> {
+    /// If a name is not text, or the rules cannot be read.
+    pub fn image(&self, ebpf: &Ebpf) -> Result<Image> {
         let mut image = Image::default();
         for id in 0..self.services.len() as u16 {
             let record: Service = self.services.read(usize::from(id));
@@ -82,8 +88,15 @@ impl Maps {
                 .with_context(|| format!("name of backend {index}"))?;
             image.backends.insert(index, name);
         }
-        for service in image.services.values() {
-            for page in pages_of(service.table) {
+        image.prefixes = trie::read(ebpf)?;
+        for number in image.prefixes.values().flat_map(|it| it.rules()) {
+            let table = self.rules.load(number as usize, 0);
+            if table != TableRef::NONE {
+                image.rule_tables.insert(number, table);
+            }
+        }
+        for table in image.tables().collect::<BTreeSet<u64>>() {
+            for page in pages_of(table) {
                 let words = (0..lb_common::limits::PAGE_SLOTS as usize / 4)
                     .map(|word| self.slots.load(page as usize, word))
                     .collect::<Vec<u64>>();
@@ -123,6 +136,7 @@ impl Maps {
                 }
             }
             Write::AddService(id, record) => {
+                self.dealt.store(usize::from(*id), 0, 0);
                 let hidden = Service {
                     identity: Service::REMOVED,
                     ..*record
@@ -140,6 +154,26 @@ impl Maps {
             Write::Idle(id, idle) => {
                 self.services
                     .store(usize::from(*id), IDLE, bytemuck::cast(*idle));
+            }
+            Write::Rule(number, table) => {
+                let number = *number as usize;
+                if self.rules.load(number, 0) == TableRef::NONE {
+                    let turns = turns_of_rule(number as u32) as usize;
+                    self.dealt.store(turns, 0, 0);
+                }
+                self.rules.store(number, 0, *table);
+            }
+            Write::Prefixes(id, change) => trie::change(ebpf, *id, change)?,
+            Write::FreeRule(number) => self.rules.store(*number as usize, 0, TableRef::NONE),
+            Write::Selection(id, flags, client_bits) => {
+                let before: Service = self.services.read(usize::from(*id));
+                let after = Service {
+                    flags: *flags,
+                    client_bits: *client_bits,
+                    ..before
+                };
+                let words: [u64; 8] = bytemuck::cast(after);
+                self.services.store(usize::from(*id), KIND, words[KIND]);
             }
             Write::RemoveService(id) => {
                 self.services

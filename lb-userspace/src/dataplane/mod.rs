@@ -11,6 +11,7 @@ mod mapped;
 mod maps;
 mod object;
 mod report;
+mod trie;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -24,7 +25,7 @@ use lb_common::address::standard;
 use lb_common::record::Endpoint;
 
 use crate::desired::{Desired, Protocol};
-use crate::plan::{Ids, Image, Plan, Tables};
+use crate::plan::{Ids, Image, Plan, Tables, Write};
 pub use interface::{Attached, all as interfaces, index as interface_index};
 use maps::Maps;
 use object::Constants;
@@ -81,7 +82,7 @@ impl Dataplane {
         if pinned.is_none() {
             maps.write_layout(&mut ebpf, &constants)?;
         }
-        let image = maps.image()?;
+        let image = maps.image(&ebpf)?;
         let running = attach::attach(&mut ebpf, &options.pin_dir, &options.interfaces, &mut notes)?;
         let opened = Opened {
             adopted: pinned.is_some(),
@@ -113,7 +114,13 @@ impl Dataplane {
     pub fn apply(&mut self, desired: &Desired) -> Result<Vec<AppliedService>> {
         let plan = self.plan(desired)?;
         for write in &plan.writes {
-            self.maps.write(&mut self.ebpf, write)?;
+            if let Err(error) = self.maps.write(&mut self.ebpf, write) {
+                if matches!(write, Write::Prefixes(..)) {
+                    // Some were written.
+                    self.image.prefixes = trie::read(&self.ebpf)?;
+                }
+                return Err(error);
+            }
             self.image.write(write);
         }
         self.tables.keep_only(&desired.services);
@@ -316,7 +323,7 @@ fn applied(desired: &Desired, plan: &Plan) -> Vec<AppliedService> {
         .zip(&plan.built)
         .map(|(service, built)| AppliedService {
             service: service.name.clone(),
-            slots: service.slots,
+            slots: built.slots.len() as u32,
             backend_slots: built.backend_slots.clone(),
             moved: built.moved,
             digest: built.digest,

@@ -62,11 +62,11 @@ pub struct Opened {
 pub struct AppliedService {
     /// Service name.
     pub service: String,
-    /// Number of slots of the table.
+    /// Number of slots of the table, or of turns of the dealing order.
     pub slots: u32,
     /// Slots of each backend, in the order of the service's backends.
     pub backend_slots: Vec<u32>,
-    /// Slots whose backend changed.
+    /// Slots whose backend changed; 0 where flows take turns.
     pub moved: u32,
     /// Digest of the table: equal on nodes that forward equally.
     pub digest: u64,

@@ -9,7 +9,7 @@ use std::thread;
 use anyhow::{Context as _, Result, bail};
 use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -183,8 +183,9 @@ impl Marks {
             .drain(..)
             .filter_map(|pid| i32::try_from(pid).ok())
         {
-            // It may have ended by itself just now.
-            let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+            // It may have ended by itself just now. The group, which it leads: some servers have
+            // worker processes.
+            let _ = killpg(Pid::from_raw(pid), Signal::SIGKILL);
         }
         let mut result = Ok(());
         for name in self.namespaces.drain(..) {

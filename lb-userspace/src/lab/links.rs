@@ -15,6 +15,8 @@ pub(super) struct Wire {
     pub(super) mtu: u16,
     /// Leave checksums and segmentation of what end hosts send to the (absent) hardware.
     pub(super) checksum_offload: bool,
+    /// Let the ends run no XDP program, and merge what the node receives.
+    pub(super) plain: bool,
 }
 
 impl Wire {
@@ -43,9 +45,19 @@ impl Wire {
 
     /// Prepares the end of a wire that receives frames sent by XDP from the other end.
     pub(super) fn receive_xdp(self, host: &Host, interface: &str) -> Result<()> {
-        pass::load(host, interface)?;
+        if !self.plain {
+            pass::load(host, interface)?;
+        }
         // As a real network card does; it also makes a veth poll by NAPI.
         host.ethtool(&["-K", interface, "gro", "on"])
+    }
+
+    /// Prepares the node's end.
+    pub(super) fn receive(self, node: &Host, interface: &str) -> Result<()> {
+        match self.plain {
+            true => node.ethtool(&["-K", interface, "gro", "on"]),
+            false => Ok(()),
+        }
     }
 
     /// Makes what is sent from this end leave with finished checksums, unless offload is asked for:

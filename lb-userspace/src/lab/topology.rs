@@ -77,6 +77,7 @@ impl Topology {
             wire: Wire {
                 mtu: 1500,
                 checksum_offload: false,
+                plain: false,
             },
         }
     }
@@ -102,6 +103,15 @@ impl Topology {
     #[must_use]
     pub fn checksum_offload(mut self, on: bool) -> Self {
         self.wire.checksum_offload = on;
+        self
+    }
+
+    /// For measuring what needs no XDP as well: client and endpoints run no XDP program, and both ends
+    /// of a wire merge what they receive (GRO), as a network card does. [`Topology::two_nets`] only:
+    /// the node's XDP_REDIRECT arrives there, its XDP_TX does not.
+    #[must_use]
+    pub fn plain(mut self) -> Self {
+        self.wire.plain = true;
         self
     }
 

@@ -41,6 +41,7 @@ fn attach(
     settle(&host, false)?;
     wire.join((node, name), (&host, "eth0"))?;
     wire.receive_xdp(&host, "eth0")?;
+    wire.receive(node, name)?;
     wire.finish_checksums(&host, "eth0")?;
     let router = Link::new(name, segment, NODE);
     assign(node, router.clone())?;

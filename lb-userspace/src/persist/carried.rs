@@ -70,7 +70,7 @@ impl Carried {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::desired::Idle;
+    use crate::desired::{Idle, Selection};
 
     fn service(name: &str, port: u16) -> Service {
         Service {
@@ -78,6 +78,7 @@ mod tests {
             address: ([10, 99, 0, 1], port).into(),
             protocol: Protocol::Tcp,
             slots: 256,
+            selection: Selection::default(),
             idle: Idle::default(),
             backends: Vec::new(),
         }

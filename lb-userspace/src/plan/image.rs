@@ -8,7 +8,7 @@ use lb_common::limits::{PAGE_SLOTS, SERVICE_PROBES, SERVICES};
 use lb_common::record::{Endpoint, Service, TableRef};
 
 use super::pages::{Pages, Room};
-use super::{Identity, Write};
+use super::{Identity, Prefixes, Write};
 
 /// The slots of one table.
 pub type Slots = Vec<u16>;
@@ -27,6 +27,12 @@ pub struct Image {
     pub backends: BTreeMap<u16, String>,
     /// Page → slots, of the tables in force.
     pub pages: BTreeMap<u32, Page>,
+    /// Rule → its table, as in a service's record.
+    pub rule_tables: BTreeMap<u32, u64>,
+    /// Service id → its prefixes. Shared, because images are copied and there may be a million.
+    pub prefixes: BTreeMap<u16, Arc<Prefixes>>,
+    /// Rules that were given back since the last barrier: a packet under way may mean them still.
+    pub(super) unsettled_rules: BTreeSet<u32>,
     /// Where the next table may go.
     room: Pages,
 }
@@ -35,7 +41,10 @@ impl Image {
     /// The image after a write.
     pub fn write(&mut self, write: &Write) {
         match write {
-            Write::Barrier => self.room.settle(),
+            Write::Barrier => {
+                self.room.settle();
+                self.unsettled_rules.clear();
+            }
             Write::Backend(index, name) => {
                 self.backends.insert(*index, name.clone());
             }
@@ -64,6 +73,23 @@ impl Image {
             Write::Idle(id, idle) => {
                 if let Some(service) = self.services.get_mut(id) {
                     service.idle = *idle;
+                }
+            }
+            Write::Rule(number, table) => {
+                let before = self.rule_tables.insert(*number, *table);
+                self.retire(before.unwrap_or(TableRef::NONE));
+            }
+            Write::Prefixes(id, change) => {
+                self.prefixes.insert(*id, change.after.clone());
+            }
+            Write::FreeRule(number) => {
+                let before = self.rule_tables.remove(number);
+                self.unsettled_rules.insert(*number);
+                self.retire(before.unwrap_or(TableRef::NONE));
+            }
+            Write::Selection(id, flags, client_bits) => {
+                if let Some(service) = self.services.get_mut(id) {
+                    (service.flags, service.client_bits) = (*flags, *client_bits);
                 }
             }
             Write::RemoveService(id) => {
@@ -103,7 +129,11 @@ impl Image {
 
     /// The table in force of a service; nothing if it takes no new flows.
     pub fn table(&self, service: u16) -> Option<Slots> {
-        let word = self.services.get(&service)?.table;
+        self.slots(self.services.get(&service)?.table)
+    }
+
+    /// The slots of a table in force, as in a record; nothing if it is none.
+    pub fn slots(&self, word: u64) -> Option<Slots> {
         if word == TableRef::NONE {
             return None;
         }
@@ -119,8 +149,8 @@ impl Image {
     /// The endpoints that tables in force name.
     pub fn named_endpoints(&self) -> BTreeSet<u16> {
         let mut is_named = vec![false; usize::from(u16::MAX) + 1];
-        for service in self.services.values() {
-            for page in pages_of(service.table) {
+        for table in self.tables() {
+            for page in pages_of(table) {
                 for &id in self.pages.get(&page).map_or(&[][..], |page| page) {
                     is_named[usize::from(id)] = true;
                 }
@@ -131,8 +161,17 @@ impl Image {
             .collect()
     }
 
-    /// A table is in force no more.
+    /// Every table in force: those of services, then those of rules, which may share one.
+    pub fn tables(&self) -> impl Iterator<Item = u64> {
+        let services = self.services.values().map(|service| service.table);
+        services.chain(self.rule_tables.values().copied())
+    }
+
+    /// A table is in force no more, unless another rule has it.
     fn retire(&mut self, table: u64) {
+        if self.tables().any(|other| other == table) {
+            return;
+        }
         for page in pages_of(table) {
             self.pages.remove(&page);
         }
@@ -142,8 +181,8 @@ impl Image {
     /// `count` pages in a row that are not `taken` and on which no table in force lies.
     pub(super) fn room(&self, count: u32, taken: &BTreeSet<u32>) -> Option<Room> {
         let mut in_force = taken.clone();
-        for service in self.services.values() {
-            in_force.extend(pages_of(service.table));
+        for table in self.tables() {
+            in_force.extend(pages_of(table));
         }
         self.room.find(count, &in_force)
     }

@@ -1,17 +1,21 @@
 //! Building the tables of the wanted services, and telling what moved.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 
-use super::{Image, Slots};
-use crate::desired::{Protocol, Service};
-use crate::table::{self, SlotCount, TableBuilder};
+use super::rules::{Ingredients, Known};
+use super::{Image, Prefixes, Slots};
+use crate::desired::{Backend, Protocol, Rule, Scheduling, Service};
+use crate::table::{self, SlotCount, Table, TableBuilder};
+use crate::weights::Weight;
 
 /// The builders of all services. They keep what does not depend on weights.
 #[derive(Debug, Default)]
 pub struct Tables {
     builders: BTreeMap<Vec<u8>, (u64, SlotCount, TableBuilder)>,
+    rules: BTreeMap<Vec<u8>, Known>,
 }
 
 /// What was built for a service.
@@ -21,7 +25,7 @@ pub struct Built {
     pub slots: Slots,
     /// Slots of each backend, in the service's order.
     pub backend_slots: Vec<u32>,
-    /// Slots whose backend changed.
+    /// Slots whose backend changed; 0 where flows take turns.
     pub moved: u32,
     /// [`table::Table::digest`].
     pub digest: u64,
@@ -39,37 +43,70 @@ impl Tables {
         image: &Image,
     ) -> Result<Built> {
         let slots = SlotCount::try_from(service.slots)?;
-        let mut ids = ids.iter().copied();
-        let backends: Vec<table::Backend> = service
-            .backends
-            .iter()
-            .map(|backend| table::Backend {
-                name: backend.name.clone(),
-                weight: backend.weight,
-                endpoints: backend
-                    .endpoints
-                    .iter()
-                    .zip(&mut ids)
-                    .map(|(e, id)| table::Endpoint {
-                        address: e.address.to_string(),
-                        id,
-                    })
-                    .collect(),
-            })
-            .collect();
-        let table = self.builder(seed, service, slots).build(&backends)?;
+        let weights = service.backends.iter().map(|backend| backend.weight);
+        let backends = backends(service, ids, weights);
+        let table = match service.selection.scheduling {
+            Scheduling::Hash => self.builder(seed, service, slots).build(&backends)?,
+            Scheduling::Exact => Table::deal(slots, &backends)?,
+        };
         let slots_of = |name: &str| table.shares().iter().find(|s| s.name == name);
         let backend_slots = service
             .backends
             .iter()
             .map(|b| slots_of(&b.name).map_or(0, |share| share.slots))
             .collect();
+        // A turn is no flow's own: an order that changes moves nobody.
+        let before = before.filter(|_| service.selection.scheduling == Scheduling::Hash);
         Ok(Built {
             slots: table.slots().to_vec(),
             backend_slots,
             moved: before.map_or(Ok(0), |before| moved(before, table.slots(), image))?,
             digest: table.digest(),
         })
+    }
+
+    /// Builds the tables of a service's rules, or takes those of the last time.
+    pub(super) fn build_rules<'a>(
+        &mut self,
+        seed: u64,
+        service: &Service,
+        ids: &[u16],
+        rules: impl Iterator<Item = &'a Rule>,
+    ) -> Result<Vec<Slots>> {
+        let mut all = Vec::new();
+        let known = self.rules.entry(key(service)).or_default();
+        let mut now = Vec::new();
+        for rule in rules {
+            let of = Ingredients {
+                seed,
+                scheduling: service.selection.scheduling,
+                slots: rule.slots(service),
+                backends: backends(service, ids, rule.weights.iter().copied()),
+            };
+            let slots = match known.built.iter().find(|(known, _)| *known == of) {
+                Some((_, slots)) => slots.clone(),
+                None => rule_slots(service, &of)?,
+            };
+            all.push(slots.clone());
+            now.push((of, slots));
+        }
+        known.built = now;
+        Ok(all)
+    }
+
+    /// The prefixes of the service's rules, which have these numbers.
+    pub(super) fn prefixes(
+        &mut self,
+        service: &Service,
+        rules: &Arc<[Rule]>,
+        numbers: &[u32],
+    ) -> Arc<Prefixes> {
+        if rules.is_empty() {
+            self.rules.remove(&key(service));
+            return Arc::default();
+        }
+        let known = self.rules.entry(key(service)).or_default();
+        known.prefixes(rules, numbers)
     }
 
     fn builder(&mut self, seed: u64, service: &Service, slots: SlotCount) -> &mut TableBuilder {
@@ -87,7 +124,51 @@ impl Tables {
     pub fn keep_only(&mut self, services: &[Service]) {
         let kept: Vec<Vec<u8>> = services.iter().map(key).collect();
         self.builders.retain(|key, _| kept.contains(key));
+        self.rules.retain(|key, _| kept.contains(key));
     }
+}
+
+/// The table of a rule.
+fn rule_slots(service: &Service, of: &Ingredients) -> Result<Slots> {
+    let mut shared = of.backends.iter().filter(|it| !it.weight.is_zero());
+    let backends = match (shared.next(), shared.next()) {
+        (Some(only), None) => std::slice::from_ref(only),
+        _ => &of.backends,
+    };
+    if let (1, [only]) = (of.slots, backends) {
+        return Ok(only.endpoints.iter().map(|it| it.id).take(1).collect());
+    }
+    let slots = SlotCount::try_from(of.slots)?;
+    let table = match of.scheduling {
+        // Drawn as the service's own: who gets `new` at a lower weight gets it at a higher one too,
+        // whether by a rule or not.
+        Scheduling::Hash => Table::build(of.seed, &key(service), slots, backends)?,
+        Scheduling::Exact => Table::deal(slots, backends)?,
+    };
+    Ok(table.slots().to_vec())
+}
+
+/// A service's backends with these weights. `ids` are those of all its endpoints, in order.
+fn backends(
+    service: &Service,
+    ids: &[u16],
+    weights: impl Iterator<Item = Weight>,
+) -> Vec<table::Backend> {
+    let mut ids = ids.iter().copied();
+    let named = |(backend, weight): (&Backend, Weight)| table::Backend {
+        name: backend.name.clone(),
+        weight,
+        endpoints: backend
+            .endpoints
+            .iter()
+            .zip(&mut ids)
+            .map(|(e, id)| table::Endpoint {
+                address: e.address.to_string(),
+                id,
+            })
+            .collect(),
+    };
+    service.backends.iter().zip(weights).map(named).collect()
 }
 
 /// What names a service on every node. Part of what the table is made of: it never changes.

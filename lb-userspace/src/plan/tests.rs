@@ -8,12 +8,15 @@ use lb_common::record::TableRef;
 use proptest::prelude::*;
 
 use super::{Image, Plan, Tables, Write, pages_of};
-use crate::desired::{Backend, Desired, Endpoint, Idle, Protocol, Service};
+use crate::desired::{
+    Backend, Desired, Endpoint, Idle, Prefix, Protocol, Rule, Selection, Service,
+};
 use crate::weights::from_relative;
 
 /// A service on 10.99.0.`n` with backends `a`, `b`, `c` of so many endpoints and weights.
 fn service(n: u8, slots: u32, backends: &[(usize, u64)]) -> Service {
     let weights = from_relative(&backends.iter().map(|b| b.1).collect::<Vec<_>>()).unwrap();
+    let selection = rules(n, backends.len());
     let backends =
         backends
             .iter()
@@ -36,8 +39,25 @@ fn service(n: u8, slots: u32, backends: &[(usize, u64)]) -> Service {
         address: format!("10.99.0.{n}:80").parse().unwrap(),
         protocol: Protocol::Tcp,
         slots,
+        selection,
         idle: Idle::default(),
         backends: backends.collect(),
+    }
+}
+
+/// Rules for as many backends: none up to three, by `n`: all share, the first alone, the last alone.
+fn rules(n: u8, backends: usize) -> Selection {
+    let mut numbers = vec![vec![1; backends], vec![0; backends], vec![0; backends]];
+    numbers[1][0] = 1;
+    numbers[2][backends - 1] = 1;
+    let rule = |(i, numbers): (usize, Vec<u64>)| Rule {
+        from: vec![Prefix::new([10, n, i as u8, 0].into(), 24).unwrap()],
+        weights: from_relative(&numbers).unwrap(),
+    };
+    let rules = numbers.into_iter().enumerate().map(rule);
+    Selection {
+        rules: rules.take(usize::from(n % 5).saturating_sub(1)).collect(),
+        ..Selection::default()
     }
 }
 
@@ -79,8 +99,8 @@ fn in_force(image: &Image) -> BTreeMap<u16, Vec<u16>> {
 fn check_write(image: &Image, write: &Write) {
     match write {
         Write::Page(page, _) => {
-            for service in image.services.values() {
-                let in_force = pages_of(service.table);
+            for table in image.tables() {
+                let in_force = pages_of(table);
                 assert!(!in_force.contains(page), "page {page} is in force");
             }
         }
@@ -104,6 +124,14 @@ fn check_servable(image: &Image) {
             let endpoint = image.endpoints.get(&slot).expect("a slot names a record");
             assert_eq!(endpoint.service, id);
             assert!(image.backends.contains_key(&endpoint.backend));
+        }
+        let prefixes = image.prefixes.get(&id).cloned().unwrap_or_default();
+        for rule in prefixes.rules() {
+            let table = image.rule_tables.get(&rule).expect("a prefix names a rule");
+            for slot in image.slots(*table).expect("a rule has a table") {
+                let endpoint = image.endpoints.get(&slot).expect("a slot names a record");
+                assert_eq!(endpoint.service, id, "of rule {rule}");
+            }
         }
     }
 }
@@ -284,7 +312,11 @@ fn more_endpoints_than_there_are_ids_are_refused_with_the_number() {
 
 #[test]
 fn tables_of_one_plan_never_share_a_page() {
-    let services = (1..=40).map(|n| service(n, 1024, &[(1, 1)])).collect();
+    let services = (1..=40).map(|n| Service {
+        selection: Selection::default(),
+        ..service(n, 1024, &[(1, 1)])
+    });
+    let services = services.collect();
     let mut tables = Tables::default();
     let mut image = Image::default();
     // The cursor stands at the end of the map, as after many changes.

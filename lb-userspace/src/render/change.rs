@@ -4,6 +4,7 @@ use super::number::{count, maybe_percent, milliseconds, percent};
 use super::table::{Column, table};
 use super::{Style, notes};
 use crate::api::{BackendShift, ConfigAnswer, DetachAnswer, ServiceShift, WeightsAnswer};
+use crate::desired::Scheduling;
 use crate::state::ChangeKind;
 
 /// Shares, slots and live flows of each backend, before → after.
@@ -57,11 +58,16 @@ pub fn detach(answer: &DetachAnswer) -> String {
 
 fn moved(service: &ServiceShift, effect_ms: Option<f64>, style: Style) -> String {
     let effect = effect_ms.map(|it| format!(", in effect in {}", milliseconds(it)));
+    let what = match service.scheduling {
+        Scheduling::Hash => {
+            let slots = count(service.slots.into(), "slot");
+            format!("{} of {slots} moved", service.moved)
+        }
+        Scheduling::Exact => format!("dealt out in {}", count(service.slots.into(), "turn")),
+    };
     format!(
-        "{}: {} of {} moved{}\n",
+        "{}: {what}{}\n",
         style.bold(&service.service),
-        service.moved,
-        count(service.slots.into(), "slot"),
         effect.unwrap_or_default()
     )
 }

@@ -1,10 +1,11 @@
 //! Everything at a glance.
 
-use super::number::{percent, seconds, total};
+use super::number::{count, percent, seconds, total};
 use super::table::{Column, table};
 use super::{Style, list, notes};
 use crate::api::{ServiceView, Status};
 use crate::dataplane::{Interface, XdpMode};
+use crate::desired::Scheduling;
 
 /// The daemon, its interfaces, its services, and what went wrong.
 pub fn status(status: &Status, style: Style) -> String {
@@ -57,7 +58,7 @@ fn services(services: &[ServiceView], style: Style) -> String {
             it.address.to_string(),
             list::protocol(it.protocol).to_owned(),
             list::origin(it.source).to_owned(),
-            shares(it),
+            shares(it) + &selected(it),
             total(it.live).to_string(),
         ]
     };
@@ -67,6 +68,21 @@ fn services(services: &[ServiceView], style: Style) -> String {
         "no services",
         style,
     )
+}
+
+/// What is unusual about how endpoints are selected.
+fn selected(service: &ServiceView) -> String {
+    let mut text = String::new();
+    if service.scheduling == Scheduling::Exact {
+        text += ", in turn";
+    }
+    if service.affinity != "flow" {
+        text += &format!(", by {}", service.affinity);
+    }
+    if service.rules > 0 {
+        text += &format!(", {}", count(service.rules as u64, "rule"));
+    }
+    text
 }
 
 pub(super) fn shares(service: &ServiceView) -> String {

@@ -4,7 +4,7 @@ use crate::api::{
     IdleSeconds, Origin, ServiceShift, ServiceView, Share, Status, WeightsAnswer,
 };
 use crate::dataplane::{Counters, FlowReport, Interface, LiveFlows, ReasonCount, XdpMode};
-use crate::desired::{Idle, Protocol};
+use crate::desired::{Idle, Protocol, Scheduling};
 use crate::state::ChangeKind;
 
 const PLAIN: Style = Style { colour: false };
@@ -25,6 +25,7 @@ fn echo_shift() -> ServiceShift {
     ServiceShift {
         service: "echo".into(),
         change: ChangeKind::Changed,
+        scheduling: Scheduling::Hash,
         slots: 65_536,
         moved: 19_661,
         digest: "00000000000000ff".into(),
@@ -44,6 +45,10 @@ fn echo_view() -> ServiceView {
         name: "echo".into(),
         address: ([10, 99, 0, 1], 9000).into(),
         protocol: Protocol::Tcp,
+        scheduling: Scheduling::Hash,
+        affinity: "client/24".into(),
+        rules: 2,
+        prefixes: 7,
         slots: 65_536,
         digest: "00000000000000ff".into(),
         source: Origin::Runtime,
@@ -75,6 +80,23 @@ new          0%  →    30%      0  →  19661  30.0003%           0
 ok: generation 4
 "
     );
+}
+
+#[test]
+fn where_flows_take_turns_no_slot_moves() {
+    let answer = WeightsAnswer {
+        dry_run: false,
+        generation: 4,
+        effect_ms: None,
+        service: ServiceShift {
+            scheduling: Scheduling::Exact,
+            slots: 5,
+            moved: 0,
+            ..echo_shift()
+        },
+    };
+    let text = weights(&answer, PLAIN);
+    assert!(text.starts_with("echo: dealt out in 5 turns\n"), "{text}");
 }
 
 #[test]
@@ -172,8 +194,8 @@ config      /etc/lb/lb.toml (another one applied over it)
 interfaces  eth0 native, eth1 generic
 flows       201 of 262144 (0 opening, 200 open, 1 closing)
 
-SERVICE  ADDRESS         PROTOCOL  SOURCE   SHARES            LIVE
-echo     10.99.0.1:9000  tcp       runtime  old 70%, new 30%   201
+SERVICE  ADDRESS         PROTOCOL  SOURCE   SHARES                                   LIVE
+echo     10.99.0.1:9000  tcp       runtime  old 70%, new 30%, by client/24, 2 rules   201
 
 VERDICT  REASON   PACKETS  MEANING
 drop     no-flow        3  A segment of no known flow.

@@ -1,5 +1,5 @@
 use super::*;
-use crate::desired::{Backend, Endpoint, Idle, Protocol};
+use crate::desired::{Backend, Endpoint, Idle, Protocol, Selection};
 
 /// A service whose backends have one endpoint each and the given relative weights.
 fn service(name: &str, backends: &[(&str, u64)]) -> Service {
@@ -24,6 +24,7 @@ fn service(name: &str, backends: &[(&str, u64)]) -> Service {
         address: ([10, 99, 0, 1], port).into(),
         protocol: Protocol::Tcp,
         slots: 65_536,
+        selection: Selection::default(),
         idle: Idle::default(),
         backends: backends.collect(),
     }

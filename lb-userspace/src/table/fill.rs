@@ -20,10 +20,9 @@ impl Fill {
     /// Fills all slots with `endpoints`, which are sorted by address and at most 65 535.
     pub(super) fn of(seed: u64, service: &[u8], slots: SlotCount, endpoints: &[&Endpoint]) -> Self {
         let addresses: Vec<String> = endpoints.iter().map(|e| e.address.clone()).collect();
-        let digest_key = |address: &String| hash::key(0, &[b"digest", address.as_bytes()]);
         let walk = |address: &String| Walk::of(seed, service, address);
         Self {
-            digest_keys: addresses.iter().map(digest_key).collect(),
+            digest_keys: addresses.iter().map(|it| digest_key(it)).collect(),
             endpoints: if addresses.len() > 1 {
                 take_turns(addresses.iter().map(walk).collect(), slots)
             } else {
@@ -47,6 +46,11 @@ impl Fill {
     pub(super) fn digest_keys(&self) -> &[u64] {
         &self.digest_keys
     }
+}
+
+/// What stands for an address in a table's digest.
+pub(super) fn digest_key(address: &str) -> u64 {
+    hash::key(0, &[b"digest", address.as_bytes()])
 }
 
 /// One endpoint's permutation of the slots: steps of one odd length, which meet every slot of a

@@ -75,11 +75,36 @@ pub const CASES: &[Case] = &[
                     (0..4).map(|port| sent(stage, world, port, SYN)).collect();
                 node_ports.sort_unstable();
                 assert_eq!(node_ports, [10_240, 10_241, 10_242, 10_243]);
+                // Those who only opened would give way.
+                for port in 0..4 {
+                    sent(stage, world, port, ACK);
+                }
                 let counted = stage.counted(world.endpoint(1, 2).address, |stage| {
                     stage.drops(&packet(world, 4, SYN), NodePortsExhausted);
                 });
                 assert_eq!((counted.refused, counted.opened), (1, 0));
                 for port in 0..4 {
+                    sent(stage, world, port, ACK);
+                }
+            }
+        },
+    ),
+    (
+        "the node port of a half-open flow is given to a new one when all are taken",
+        FEW_PORTS,
+        |stage| {
+            for world in stage.families() {
+                follow(stage, world);
+                for port in 0..4 {
+                    sent(stage, world, port, SYN);
+                }
+                for port in 0..3 {
+                    sent(stage, world, port, ACK);
+                }
+                let newcomer = sent(stage, world, 4, SYN);
+                stage.drops(&packet(world, 3, ACK), NoFlow);
+                assert_eq!(sent(stage, world, 4, ACK), newcomer);
+                for port in 0..3 {
                     sent(stage, world, port, ACK);
                 }
             }

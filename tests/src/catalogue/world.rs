@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use lb_tests::node::{v4, v6};
-use lb_userspace::desired::{Backend, Endpoint, Idle, Protocol, Service};
+use lb_userspace::desired::{Backend, Endpoint, Idle, Protocol, Selection, Service};
 use lb_userspace::lab::{VIP_V4, VIP_V6};
 use lb_userspace::weights::from_relative;
 
@@ -87,6 +87,7 @@ impl World {
             address: SocketAddr::new(self.vip, WEB),
             protocol,
             slots: 256,
+            selection: Selection::default(),
             idle: Idle::default(),
             backends: backends.collect(),
         }

@@ -1,11 +1,14 @@
 //! The services, and how they change.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use fastrand::Rng;
 use lb_tests::node::{v4, v6};
-use lb_userspace::desired::{Backend, Endpoint, Idle, Protocol, Service};
+use lb_userspace::desired::{
+    Affinity, Backend, Endpoint, Idle, Prefix, Protocol, Rule, Scheduling, Selection, Service,
+};
 use lb_userspace::lab::{VIP_V4, VIP_V6};
 use lb_userspace::weights::from_relative;
 
@@ -42,6 +45,29 @@ impl Scene {
         services
     }
 
+    /// TCP has rules: other weights, one backend of two or three endpoints, one of a few.
+    fn rules(&mut self, address: SocketAddr, protocol: Protocol) -> Arc<[Rule]> {
+        if protocol == Protocol::Udp {
+            return Arc::default();
+        }
+        let [outer, inner, innermost] = networks(address);
+        let rule = |prefix, numbers: [u64; 3]| Rule {
+            from: vec![prefix],
+            weights: from_relative(&numbers).expect("one is not zero"),
+        };
+        let share = self.dice.u64(0..10);
+        let only = self.dice.usize(..2);
+        let mut one = [0; 3];
+        one[only] = 1;
+        // In an order that says nothing.
+        [
+            rule(inner, [0, 1, 0]),
+            rule(outer, [10 - share, share, 0]),
+            rule(innermost, one),
+        ]
+        .into()
+    }
+
     fn service(&mut self, name: String, address: SocketAddr, protocol: Protocol) -> Service {
         let numbers = [
             self.dice.u64(1..100),
@@ -74,6 +100,10 @@ impl Scene {
             address,
             protocol,
             slots: if address.port() == 9000 { 1024 } else { 256 },
+            selection: Selection {
+                rules: self.rules(address, protocol),
+                ..selection(address, protocol)
+            },
             idle: Idle {
                 opening: Duration::from_secs(3),
                 open: Duration::from_secs(9),
@@ -89,4 +119,34 @@ impl Scene {
                 .collect(),
         }
     }
+}
+
+/// Three networks of clients within each other.
+fn networks(address: SocketAddr) -> [Prefix; 3] {
+    let all = if address.is_ipv4() {
+        [("198.18.0.0", 27), ("198.18.0.8", 29), ("198.18.0.10", 32)]
+    } else {
+        [
+            ("2001:db8::", 107),
+            ("2001:db8::8:0", 109),
+            ("2001:db8::a:1", 128),
+        ]
+    };
+    all.map(|(address, length)| {
+        let address = address.parse().expect("an address");
+        Prefix::new(address, length).expect("a network")
+    })
+}
+
+/// One of each kind: by flow, in turn, by client, by the client's network.
+fn selection(address: SocketAddr, protocol: Protocol) -> Selection {
+    let mut selection = Selection::default();
+    match (protocol, address.port()) {
+        (Protocol::Tcp, 9001) => selection.scheduling = Scheduling::Exact,
+        (Protocol::Udp, 9001) if address.is_ipv4() => selection.affinity = Affinity::Client(29),
+        (Protocol::Udp, 9001) => selection.affinity = Affinity::Client(108),
+        (Protocol::Udp, _) if address.is_ipv6() => selection.affinity = Affinity::Client(128),
+        _ => {}
+    }
+    selection
 }

@@ -1,11 +1,11 @@
 //! The way of one frame: from what it says to where it goes.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use lb_common::address::{V4, V6};
 use lb_common::verdict::Reason;
 use lb_common::{hash, record};
-use lb_userspace::desired;
+use lb_userspace::desired::{self, Affinity, Scheduling};
 
 use super::life::Life;
 use super::read::{Read, read};
@@ -54,7 +54,10 @@ impl Model {
             }
             _ if read.protocol == TCP && !read.opens() => return Err(Reason::NoFlow),
             _ => {
-                let endpoint = service.slot(&self.keys, read.source)?;
+                let rule = service.rule(read.source.ip());
+                let dealt = self.dealt.get(&(read.destination, read.protocol, rule));
+                let dealt = dealt.copied().unwrap_or(0);
+                let endpoint = service.select(&self.keys, read.source, dealt)?;
                 let flow = Flow {
                     endpoint: endpoint.address,
                     source: endpoint.source,
@@ -138,20 +141,59 @@ impl Model {
 }
 
 impl Service {
-    fn slot(
+    /// The endpoint of a new flow; `dealt` flows were dealt out before it.
+    fn select(
         &self,
         keys: &[u64; hash::KEYS],
         client: SocketAddr,
+        dealt: usize,
     ) -> Result<desired::Endpoint, Reason> {
+        let slots = match self.rule(client.ip()) {
+            Some(rule) => &self.rules[rule],
+            None => &self.slots,
+        };
+        let slot = match (self.selection.scheduling, self.selection.affinity) {
+            (Scheduling::Exact, _) => dealt % slots.len(),
+            (Scheduling::Hash, Affinity::Flow) => self.slot(keys, client, slots.len()),
+            // As if the network itself were a client, with port 0.
+            (Scheduling::Hash, Affinity::Client(bits)) => {
+                let network = SocketAddr::new(network(client.ip(), bits), 0);
+                self.slot(keys, network, slots.len())
+            }
+        };
+        slots.get(slot).copied().ok_or(Reason::EmptySlot)
+    }
+
+    /// The rule of a client: of all that name it, the one with the longest prefix.
+    pub(super) fn rule(&self, client: IpAddr) -> Option<usize> {
+        let rules = self.selection.rules.iter().enumerate();
+        let all = rules.flat_map(|(number, rule)| rule.from.iter().map(move |it| (it, number)));
+        let of_client = all.filter(|(prefix, _)| prefix.contains(client));
+        of_client
+            .max_by_key(|(prefix, _)| prefix.length)
+            .map(|(_, number)| number)
+    }
+
+    fn slot(&self, keys: &[u64; hash::KEYS], client: SocketAddr, slots: usize) -> usize {
         let port = client.port();
         let hash = match client.ip() {
             IpAddr::V4(v4) => hash::flow(keys, self.basis, V4::from_bytes(v4.octets()), port),
             IpAddr::V6(v6) => hash::flow(keys, self.basis, V6::from_bytes(v6.octets()), port),
         };
-        let slot = hash::slot(hash, self.slots.len() as u32 - 1);
-        self.slots
-            .get(slot as usize)
-            .copied()
-            .ok_or(Reason::EmptySlot)
+        hash::slot(hash, slots as u32 - 1) as usize
+    }
+}
+
+/// The address with only its first bits.
+fn network(address: IpAddr, bits: u8) -> IpAddr {
+    match address {
+        IpAddr::V4(v4) => {
+            let rest = 32 - u32::from(bits);
+            Ipv4Addr::from((u64::from(v4.to_bits()) >> rest << rest) as u32).into()
+        }
+        IpAddr::V6(v6) => {
+            let rest = 128 - u32::from(bits);
+            Ipv6Addr::from(v6.to_bits() >> rest << rest).into()
+        }
     }
 }

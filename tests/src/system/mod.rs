@@ -3,7 +3,9 @@
 //! | module | what stands or falls |
 //! |---|---|
 //! | [`shares`] | new flows follow the weights |
+//! | [`select`] | turns, affinity and rules |
 //! | [`sticky`] | flows stay where they are, also ten thousand of them |
+//! | [`flood`] | spoofed packets in masses harm nobody |
 //! | [`life`] | `lbd` killed, stopped, started twice, told to read its file again, detached |
 //! | [`paths`] | neighbours from cold, large transfers, generic mode, what is not ours |
 //! | [`counters`] | what was counted stays counted |
@@ -15,10 +17,12 @@
 mod commands;
 mod counters;
 mod demonstration;
+mod flood;
 mod life;
 mod paths;
 mod readme;
 mod scene;
+mod select;
 mod shares;
 mod socket;
 mod sticky;
@@ -31,7 +35,9 @@ use libtest_mimic::Trial;
 pub fn trials() -> Vec<Trial> {
     [
         shares::trials(),
+        select::trials(),
         sticky::trials(),
+        flood::trials(),
         life::trials(),
         paths::trials(),
         counters::trials(),

@@ -5,11 +5,13 @@
 
 mod apt;
 mod plan;
+mod rivals;
 mod survey;
 
 use anyhow::{Context as _, Result, bail};
 
 use self::plan::Step;
+pub(crate) use self::rivals::install_rivals;
 use self::survey::Machine;
 use crate::cargo::run;
 use crate::elevate::is_root;

@@ -1,8 +1,11 @@
 //! What gives way when there is no room, and what never does.
 
+use std::collections::HashSet;
+
 use super::table::{Given, Opener, PORTS, Table};
 use crate::address::{V4, V6};
 use crate::flow::NodePorts;
+use crate::hash;
 use crate::limits::{PORT_PROBES, WAYS};
 use crate::parse::Signals;
 use crate::phase::Phase;
@@ -156,6 +159,25 @@ fn a_closed_flows_node_port_is_given_again_when_no_other_is_free() {
 }
 
 #[test]
+fn an_opening_flows_node_port_is_given_again_when_no_other_is_free_and_no_flow_closed() {
+    let ports = NodePorts {
+        first: 10_240,
+        count: 3,
+    };
+    let table = Table::<V4>::new(256, ports);
+    let open = table.establish(Opener::number(0), 1, NOW).unwrap();
+    let opening = table.open(Opener::number(1), 1, NOW).unwrap();
+    let closed = table.establish(Opener::number(2), 1, NOW).unwrap();
+    table.after_client(Opener::number(2), Signals::RST, NOW);
+    assert_eq!(table.open(Opener::number(3), 1, NOW), Ok(closed));
+    let taken = table.open(Opener::number(4), 1, NOW).unwrap();
+    assert!([opening, closed].contains(&taken), "one of those opening");
+    assert_ne!(taken, open);
+    assert!(table.is_whole(Opener::number(0), NOW));
+    assert_eq!(table.used(), 2 * 3, "both entries of who gave way are gone");
+}
+
+#[test]
 fn a_closed_flow_keeps_its_node_port_while_another_is_free() {
     let ports = NodePorts {
         first: 10_240,
@@ -193,7 +215,7 @@ fn no_two_flows_to_an_endpoint_share_a_node_port() {
             count: 300,
         },
     );
-    let mut seen = std::collections::HashSet::new();
+    let mut seen = HashSet::new();
     for number in 0..2000 {
         let endpoint = 1 + number % 8;
         if let Ok(node_port) = table.establish(Opener::number(number), endpoint, NOW) {
@@ -210,4 +232,53 @@ fn no_two_flows_to_an_endpoint_share_a_node_port() {
         }
     }
     assert!(seen.len() > 1000);
+}
+
+#[test]
+fn whatever_the_number_of_ports_a_flow_tries_many_of_them() {
+    // Each has divisors; the first is the default.
+    for count in [19_760, 1000, 1024, 840, 100] {
+        let ports = NodePorts {
+            first: 20_000,
+            count,
+        };
+        for flow in 0..20_000_u64 {
+            let tried: HashSet<u16> = (0..PORT_PROBES)
+                .map(|step| ports.port(hash::mix(flow), step))
+                .collect();
+            assert!(
+                tried
+                    .iter()
+                    .all(|port| (20_000..20_000 + count).contains(port))
+            );
+            assert!(tried.len() >= 8, "flow {flow} of {count} ports: {tried:?}");
+        }
+    }
+}
+
+#[test]
+fn one_flow_in_five_is_refused_when_nine_tenths_of_the_ports_are_open_flows_and_hardly_any_at_half()
+{
+    let ports = NodePorts {
+        first: 2000,
+        count: 60_000,
+    };
+    let table = Table::<V4>::new(1 << 16, ports);
+    let mut numbers = 0..;
+    let mut refused_of_next = |until: usize, tries: usize| {
+        let (mut open, mut refused) = (table.used() / 2, 0);
+        while open < until {
+            let number = numbers.next().unwrap();
+            open += usize::from(table.establish(Opener::number(number), 1, NOW).is_ok());
+        }
+        for _ in 0..tries {
+            let opened = table.establish(Opener::number(numbers.next().unwrap()), 1, NOW);
+            refused += usize::from(opened == Err(Reason::NodePortsExhausted));
+        }
+        refused
+    };
+    assert_eq!(refused_of_next(30_000, 1000), 0);
+    let refused = refused_of_next(54_000, 1000);
+    // 0.9^16 is 0.185, and a little more for those that are opened meanwhile.
+    assert!((150..250).contains(&refused), "{refused} of 1000");
 }

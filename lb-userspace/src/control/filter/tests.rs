@@ -1,5 +1,5 @@
 use super::*;
-use crate::desired::{Backend, Idle, Protocol, Service};
+use crate::desired::{Backend, Idle, Protocol, Selection, Service};
 use crate::state::Overrides;
 use crate::weights::Weight;
 
@@ -15,6 +15,7 @@ fn state() -> State {
         address: ([10, 99, 0, 1], 9000).into(),
         protocol: Protocol::Tcp,
         slots: 256,
+        selection: Selection::default(),
         idle: Idle::default(),
         backends: backends.into(),
     };

@@ -1,5 +1,5 @@
 use super::*;
-use crate::desired::{Endpoint, Idle, Protocol};
+use crate::desired::{Endpoint, Idle, Protocol, Selection};
 use crate::state::{Overrides, Request};
 use crate::weights;
 
@@ -27,6 +27,7 @@ fn echo(backends: &[(&str, u64)]) -> Service {
         address: ([10, 99, 0, 1], 9000).into(),
         protocol: Protocol::Tcp,
         slots: 256,
+        selection: Selection::default(),
         idle: Idle::default(),
         backends: backends.collect(),
     }

@@ -5,7 +5,7 @@
 //! | [`packets`] | nanoseconds a packet: [`rig`] runs the programs, [`stage`] is the node they run on, [`yardstick`] what is compared with, [`traffic`] the packets |
 //! | [`tables`] | table build time |
 //! | [`command`] | time from a command to its effect |
-//! | [`network`] | connection rate and throughput of real sockets |
+//! | [`network`] | connections, requests and throughput of real sockets, side by side with other balancers |
 //!
 //! [`report`] makes a text of it.
 
@@ -42,7 +42,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Result;
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 use lb_userspace::lab;
 
 use report::Report;
@@ -55,8 +55,11 @@ struct Cli {
     /// Fewer rounds and no million of flows: under a minute, rough figures.
     #[arg(long)]
     quick: bool,
+    /// Measure only these.
+    #[arg(long, value_enum, value_delimiter = ',')]
+    only: Vec<Part>,
     /// Put the table into README.md.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "only")]
     write: bool,
     /// Where `lbd` and `lbctl` lie.
     #[arg(long, env = "LB_BIN_DIR", hide = true)]
@@ -64,6 +67,19 @@ struct Cli {
     /// Where the objects of `lb-ebpf` lie.
     #[arg(long, env = "LB_BPF_DIR", hide = true)]
     objects: PathBuf,
+}
+
+/// What is measured.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Part {
+    /// Nanoseconds a packet.
+    Packets,
+    /// Time of a table's build.
+    Tables,
+    /// Time from a command to its effect.
+    Commands,
+    /// Real sockets.
+    Sockets,
 }
 
 fn main() -> Result<()> {
@@ -82,21 +98,24 @@ fn main() -> Result<()> {
 fn measure(cli: &Cli) -> Result<Report> {
     let machine = machine::describe()?;
     let (packets, network, rounds) = if cli.quick { quick() } else { full() };
-    eprintln!("packets");
-    let measured = packets::measure(&cli.objects, &packets)?;
-    eprintln!("tables");
-    let tables = tables::measure(rounds)?;
-    eprintln!("commands");
-    let commands = command::measure(&cli.programs, rounds)?;
-    eprintln!("sockets");
-    let network = network::measure(&cli.programs, network)?;
+    let part = |part: Part| (cli.only.is_empty() || cli.only.contains(&part)).then_some(());
     Ok(Report {
         machine,
         rounds: packets.rounds,
-        packets: measured,
-        tables,
-        commands,
-        network,
+        packets: part(Part::Packets)
+            .map(|()| packets::measure(&cli.objects, &packets))
+            .transpose()?,
+        tables: part(Part::Tables)
+            .map(|()| tables::measure(rounds))
+            .transpose()?
+            .unwrap_or_default(),
+        commands: part(Part::Commands)
+            .map(|()| command::measure(&cli.programs, rounds))
+            .transpose()?
+            .unwrap_or_default(),
+        network: part(Part::Sockets)
+            .map(|()| network::measure(&cli.programs, &network))
+            .transpose()?,
     })
 }
 
@@ -110,9 +129,10 @@ fn full() -> Plans {
         packets: 1 << 20,
     };
     let network = network::Plan {
-        rounds: 6,
+        rounds: 9,
         connections: 10_000,
-        transfer: Duration::from_secs(2),
+        asking: Duration::from_secs(1),
+        transfer: Duration::from_secs(1),
     };
     (packets, network, 12)
 }
@@ -124,9 +144,10 @@ fn quick() -> Plans {
         packets: 1 << 19,
     };
     let network = network::Plan {
-        rounds: 2,
+        rounds: 3,
         connections: 3000,
-        transfer: Duration::from_secs(1),
+        asking: Duration::from_millis(300),
+        transfer: Duration::from_millis(500),
     };
     (packets, network, 4)
 }

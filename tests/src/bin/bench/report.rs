@@ -9,7 +9,7 @@ use lb_userspace::lab::Family;
 
 use super::command::Effect;
 use super::figures::Samples;
-use super::network::{Line, Pair};
+use super::network::{BACKENDS, CONNECTIONS_KEPT, Comparison, Contestant, Figures, Rounds};
 use super::packets::{Packets, Row, Way};
 use super::tables::Build;
 
@@ -20,13 +20,13 @@ pub struct Report {
     /// Rounds of the packet measurement.
     pub rounds: usize,
     /// Nanoseconds a packet.
-    pub packets: Packets,
+    pub packets: Option<Packets>,
     /// Milliseconds a table.
     pub tables: Vec<Build>,
     /// Milliseconds a command.
     pub commands: Vec<Effect>,
     /// Real sockets.
-    pub network: Vec<Line>,
+    pub network: Option<Comparison>,
 }
 
 const BEGIN: &str = "<!-- numbers:begin -->\n";
@@ -35,18 +35,21 @@ const END: &str = "<!-- numbers:end -->";
 impl Report {
     /// As text.
     pub fn render(&self) -> String {
-        let parts = [
-            format!("{}.\n", self.machine),
-            self.packets(),
-            self.program(),
-            self.control(),
-            self.network(),
-        ];
+        let mut parts = vec![format!("{}.\n", self.machine)];
+        if let Some(packets) = &self.packets {
+            parts.extend([self.packets(packets), Self::program(packets)]);
+        }
+        if !(self.tables.is_empty() && self.commands.is_empty()) {
+            parts.push(self.control());
+        }
+        if let Some(comparison) = &self.network {
+            parts.push(Self::network(comparison));
+        }
         parts.join("\n")
     }
 
-    fn packets(&self) -> String {
-        let rows = self.packets.rows.iter().map(Self::packet).collect();
+    fn packets(&self, packets: &Packets) -> String {
+        let rows = packets.rows.iter().map(Self::packet).collect();
         let table = table(
             &[
                 "ns per packet",
@@ -95,9 +98,9 @@ impl Report {
         ]
     }
 
-    fn program(&self) -> String {
-        let program = &self.packets.program;
-        let driver = self.packets.rows.iter().map(|row| row.driver.min());
+    fn program(packets: &Packets) -> String {
+        let program = &packets.program;
+        let driver = packets.rows.iter().map(|row| row.driver.min());
         format!(
             "The program: {} instructions verified, {} bytes of BPF, {} bytes of machine code. The \
              driver: {:.0} ns.\n",
@@ -135,36 +138,99 @@ impl Report {
         )
     }
 
-    fn network(&self) -> String {
-        let row = |what: &str, line: &Line, pair: &Pair| {
-            let [balanced, routed] =
-                [&pair.balanced, &pair.routed].map(|it| format!("{:.1}", it.median()));
-            vec![
-                format!("{}, {what}", name(line.family)),
-                balanced,
-                routed,
-                format!("{:.2}", pair.balanced.median() / pair.routed.median()),
-            ]
-        };
-        let rows = self.network.iter().flat_map(|line| {
-            [
-                row("connections/s", line, &line.connections),
-                row("Gbit/s, one connection", line, &line.gigabits),
-            ]
-        });
-        let table = table(
-            &[
-                "client, node and server in namespaces",
-                "through lb",
-                "routed",
-                "ratio",
-            ],
-            rows.collect(),
-        );
+    fn network(comparison: &Comparison) -> String {
+        let rows = Family::BOTH
+            .into_iter()
+            .flat_map(|family| QUANTITIES.map(|quantity| quantity.row(family, comparison)));
+        let contestants: Vec<_> = comparison.contestants().map(|it| it.to_string()).collect();
+        let mut head = vec!["sockets in namespaces"];
+        head.extend(contestants.iter().map(String::as_str));
+        let table = table(&head, rows.collect());
+        let absent: String = comparison
+            .absent
+            .iter()
+            .map(|(who, why)| format!("\n{who} is left out: {}.\n", why.trim()))
+            .collect();
+        let [(old, old_weight), (new, new_weight)] = BACKENDS;
         format!(
-            "Medians of rounds in turn; all share the machine's CPUs, so the ratio counts and not the \
-             figures.\n\n{table}"
+            "Medians of {} rounds in turn, in brackets the median of the rounds' ratios to the routed \
+             path. The {} CPUs carry \
+             the client, the servers and the node, so the ratio counts and not the figure; client and \
+             servers are one thread each that does little beyond its system calls, but what they cost \
+             is in every figure and hides a part of the difference. Requests: {CONNECTIONS_KEPT} \
+             connections kept open with one question of 64 bytes under way on each. {SET_UP} All but \
+             routed balance between `{old}` {old_weight} and `{new}` {new_weight}.\n\n{table}{absent}",
+            comparison.rounds, comparison.cpus,
         )
+    }
+}
+
+/// How every contestant is set up.
+const SET_UP: &str = "Every contestant has namespaces of its own, all alike: veth, GRO on, on the node \
+segmentation left to the interface as well, so that all but lb pass on merged segments. routed: nothing \
+loaded on the node, the server addressed directly. lb: mode nat, native XDP, for which veth copies \
+every frame. nftables: DNAT by `numgen random` with connection tracking, no masquerading. HAProxy: TCP \
+mode, a thread for each CPU, `splice-auto`. nginx: stream, a worker for each CPU, `reuseport`.";
+
+/// A row of the table of sockets.
+#[derive(Clone, Copy)]
+struct Quantity {
+    name: &'static str,
+    of: fn(&Figures) -> &Rounds,
+    digits: usize,
+}
+
+const QUANTITIES: [Quantity; 6] = [
+    Quantity {
+        name: "connections/s",
+        of: |figures| &figures.connections,
+        digits: 0,
+    },
+    Quantity {
+        name: "requests/s",
+        of: |figures| &figures.requests,
+        digits: 0,
+    },
+    Quantity {
+        name: "latency p50, µs",
+        of: |figures| &figures.half,
+        digits: 0,
+    },
+    Quantity {
+        name: "latency p99, µs",
+        of: |figures| &figures.most,
+        digits: 0,
+    },
+    Quantity {
+        name: "latency p99.9, µs",
+        of: |figures| &figures.nearly_all,
+        digits: 0,
+    },
+    Quantity {
+        name: "Gbit/s, one connection",
+        of: |figures| &figures.gigabits,
+        digits: 1,
+    },
+];
+
+impl Quantity {
+    fn row(self, family: Family, comparison: &Comparison) -> Vec<String> {
+        let rounds = |who| {
+            let line = comparison.line(who, family);
+            line.map(|line| (self.of)(&line.figures).clone())
+                .unwrap_or_default()
+        };
+        let routed = rounds(Contestant::Routed);
+        let cell = |who| {
+            let (it, digits) = (rounds(who), self.digits);
+            match who {
+                Contestant::Routed => format!("{:.digits$}", it.median()),
+                _ => format!("{:.digits$} ({:.2})", it.median(), it.ratio(&routed)),
+            }
+        };
+        let mut row = vec![format!("{}, {}", name(family), self.name)];
+        row.extend(comparison.contestants().map(cell));
+        row
     }
 }
 

@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::{Context as _, Result};
 use aya::programs::{ProgramFd, ProgramInfo};
 use lb_userspace::dataplane::{Dataplane, Interface, Options, XdpMode, interface_index};
-use lb_userspace::desired::{Backend, Desired, Endpoint, Idle, Protocol, Service};
+use lb_userspace::desired::{Backend, Desired, Endpoint, Idle, Protocol, Selection, Service};
 use lb_userspace::lab::{Family, Host, Lab, Topology};
 use lb_userspace::weights::from_relative;
 
@@ -144,6 +144,7 @@ pub fn service(family: Family, node: IpAddr) -> Result<Service> {
         address: vip(family),
         protocol: Protocol::Tcp,
         slots: 65_536,
+        selection: Selection::default(),
         idle: Idle::default(),
         backends,
     })
