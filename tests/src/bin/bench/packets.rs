@@ -43,7 +43,8 @@ pub enum Way {
 }
 
 impl Way {
-    const fn service(self) -> Service {
+    /// The service they are for.
+    pub const fn service(self) -> Service {
         match self {
             Self::Request | Self::Reply | Self::First => Service::Nat,
             Self::Tunnel | Self::FirstTunnel => Service::Tunnel,

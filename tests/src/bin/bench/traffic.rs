@@ -131,7 +131,11 @@ pub fn headers(family: Family, service: Service, kind: Kind, node: IpAddr) -> He
         (_, node) => ipv6(kind, node),
     };
     let transport = length(family) - if family == Family::V4 { 30 } else { 26 };
-    let destination = if kind == Kind::Reply { 0 } else { service.port() };
+    let destination = if kind == Kind::Reply {
+        0
+    } else {
+        service.port()
+    };
     bytes[transport + 2..transport + 4].copy_from_slice(&destination.to_be_bytes());
     bytes[transport + 12] = 5 << 4;
     bytes[transport + 13] = match kind {
