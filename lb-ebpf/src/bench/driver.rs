@@ -28,7 +28,10 @@ use aya_ebpf::{
     maps::{Array, ProgramArray},
     programs::XdpContext,
 };
-use lb_common::frame::{Ethernet, Frame, Header};
+use lb_common::{
+    frame::{Ethernet, Frame, Header},
+    verifier::obscure,
+};
 
 use course::{Course, Stop, WORDS};
 use frame::XdpFrame;
@@ -99,7 +102,9 @@ fn place(frame: &mut XdpFrame) -> Option<()> {
     let course = unsafe { &mut *COURSE.get_ptr_mut(0)? };
     let stop = next(course)?;
     if course.length != 0 {
-        let longer = (frame.ctx.data_end() - frame.ctx.data()) as i32 - course.length as i32;
+        // Hidden, or the compiler would calculate with halves of pointers.
+        let there = obscure(frame.ctx.data_end() - frame.ctx.data(), course.position);
+        let longer = there as i32 - course.length as i32;
         // SAFETY: the context is the program's own; no reference into the frame is there.
         if unsafe { bpf_xdp_adjust_head(frame.ctx.as_ptr().cast(), longer) } != 0 {
             return None;

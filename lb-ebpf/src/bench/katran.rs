@@ -65,7 +65,7 @@ static REALS_STATS: PerCpuArray<Stats> = PerCpuArray::with_max_entries(4096, 0);
 /// Every frame.
 #[xdp]
 pub fn katran(ctx: XdpContext) -> u32 {
-    let frame = XdpFrame { ctx };
+    let frame = XdpFrame::new(ctx);
     let sent = match parse::network(&frame) {
         Ok(Network::V4(offset)) => balance::<V4>(&frame, offset),
         Ok(Network::V6(offset)) => balance::<V6>(&frame, offset),
@@ -257,9 +257,7 @@ impl Tunnel for V4 {
         sum = (sum & 0xffff) + (sum >> 16);
         ip[5] = !(sum as u16);
         grow(frame, 20)?;
-        let mut frame = XdpFrame {
-            ctx: XdpContext::new(frame.ctx.ctx),
-        };
+        let mut frame = XdpFrame::new(XdpContext::new(frame.ctx.ctx));
         let outer: &mut Outer4 = frame.header_mut(0)?;
         *outer = Outer4 {
             destination_mac,
@@ -283,9 +281,7 @@ impl Tunnel for V6 {
         let length = packet.length as u32;
         let suffix = packet.source.word(3) ^ packet.source_port as u32;
         grow(frame, 40)?;
-        let mut frame = XdpFrame {
-            ctx: XdpContext::new(frame.ctx.ctx),
-        };
+        let mut frame = XdpFrame::new(XdpContext::new(frame.ctx.ctx));
         let outer: &mut Outer6 = frame.header_mut(0)?;
         *outer = Outer6 {
             destination_mac,
