@@ -148,7 +148,7 @@ fn select<A: Address>(packet: &Packet<A>, key: &FlowKey, vip: &VipMeta) -> Optio
         padding: 0,
         time,
     };
-    LRU.insert(key, &lru, BPF_ANY as u64).ok()?;
+    LRU.insert(key, lru, BPF_ANY as u64).ok()?;
     Some(number)
 }
 
