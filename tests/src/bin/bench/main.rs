@@ -96,7 +96,10 @@ fn main() -> Result<()> {
 }
 
 fn measure(cli: &Cli) -> Result<Report> {
-    let machine = machine::describe()?;
+    let mut machine = machine::describe()?;
+    if cli.quick {
+        machine += ", a quick run: rough figures";
+    }
     let (packets, network, rounds) = if cli.quick { quick() } else { full() };
     let part = |part: Part| (cli.only.is_empty() || cli.only.contains(&part)).then_some(());
     Ok(Report {
