@@ -24,8 +24,22 @@ pub struct Service {
     pub table: u64,
     /// Idle limits in ticks: TCP opening, open, closing; UDP.
     pub idle: [u16; 4],
+    /// How packets reach endpoints: 0 `nat`, 1 `dsr`, 2 `ipip`, 3 `gue`.
+    pub mode: u8,
+    /// Bits: 1 echo requests are answered, 2 slots are dealt in turn, 4 rules, 8 port ranges,
+    /// 16 segments are clamped to `mss`.
+    pub flags: u8,
+    /// Affinity: leading bits of the client's address that select the slot. 0: the whole flow, its
+    /// port included.
+    pub client_bits: u8,
     /// Zero.
-    pub reserved: [u64; 2],
+    pub zero: u8,
+    /// Destination port of a tunnel over UDP, host order.
+    pub tunnel_port: u16,
+    /// Largest TCP segment a client is let ask for, in bytes; 0: any.
+    pub mss: u16,
+    /// Zero.
+    pub reserved: u64,
 }
 
 /// One endpoint of one backend of one service. Map `ENDPOINTS`: array, index = endpoint id; id 0 is
@@ -128,7 +142,13 @@ impl Service {
         basis: 0,
         table: 0,
         idle: [0; 4],
-        reserved: [0; 2],
+        mode: 0,
+        flags: 0,
+        client_bits: 0,
+        zero: 0,
+        tunnel_port: 0,
+        mss: 0,
+        reserved: 0,
     };
 
     /// Port (host order), protocol and family as one word, never 0 or 1.

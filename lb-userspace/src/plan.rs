@@ -216,7 +216,13 @@ impl Planner {
                     basis: identity.basis(&self.keys),
                     table: table.context("a new service without a table")?.word(),
                     idle,
-                    reserved: [0; 2],
+                    mode: 0,
+                    flags: 0,
+                    client_bits: 0,
+                    zero: 0,
+                    tunnel_port: 0,
+                    mss: 0,
+                    reserved: 0,
                 };
                 // The place is taken in the image, so that the next service finds another; the kernel
                 // hears of it last.
