@@ -26,7 +26,7 @@ pub struct Service {
     pub idle: [u16; 4],
     /// How packets reach endpoints: 0 `nat`, 1 `dsr`, 2 `ipip`, 3 `gue`.
     pub mode: u8,
-    /// Bits: 1 echo requests are answered, 2 slots are dealt in turn, 4 rules, 8 port ranges,
+    /// Bits: 2 slots are dealt in turn, 4 rules, 8 port ranges,
     /// 16 segments are clamped to `mss`.
     pub flags: u8,
     /// Affinity: leading bits of the client's address that select the slot. 0: the whole flow, its
@@ -118,6 +118,16 @@ pub mod egress {
     pub const REDIRECT: u32 = 2;
     /// The program runs there in generic mode, in which every way out works.
     pub const GENERIC: u32 = 4;
+}
+
+/// What the kernel program leaves to other programs: places of map `WAYS`, filled by the daemon.
+pub mod ways {
+    /// Fragments.
+    pub const FRAGMENT: u32 = 0;
+    /// What is neither TCP nor UDP.
+    pub const MESSAGE: u32 = 1;
+    /// Number of places.
+    pub const COUNT: u32 = 2;
 }
 
 /// Destination MAC address that marks a frame for `lb_deliver`: locally administered, nobody's.
