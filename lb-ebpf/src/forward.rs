@@ -18,12 +18,13 @@ use lb_common::{
     frame::{Ethernet, Frame},
     hash,
     next_hop::NextHop,
-    parse::Packet,
+    parse::{self, Network, Packet, Parts},
     record::{HAND_OVER_MAC, egress},
     rewrite::Tuple,
     verdict::Reason,
 };
 
+use crate::aside::Outcome;
 use crate::frame::XdpFrame;
 use crate::maps::{self, SecretKeys, now};
 
@@ -79,6 +80,30 @@ pub fn hop<A: Route>(
         return Ok((hop, NextHop::HAND_OVER));
     }
     Err(Reason::TooBig)
+}
+
+/// Sends a packet that was turned already, where its own header says.
+#[inline(always)]
+pub fn turned(frame: &mut XdpFrame) -> Outcome {
+    match parse::network(frame)? {
+        Network::V4(offset) => turned_family::<V4>(frame, offset),
+        Network::V6(offset) => turned_family::<V6>(frame, offset),
+    }
+}
+
+#[inline(always)]
+fn turned_family<A: Parts + Route>(frame: &mut XdpFrame, offset: usize) -> Outcome {
+    // It was parsed before: whatever is wrong now is no reason to pass it.
+    let part = A::part(frame, offset).map_err(|_| Reason::Inconsistent)?;
+    let packet = &part.packet;
+    let to = Tuple {
+        source: packet.source,
+        destination: packet.destination,
+        source_port: 0,
+        destination_port: 0,
+    };
+    let hop = hop(frame, packet, &to, now())?;
+    send(frame, hop)
 }
 
 /// Asks the kernel and remembers the answer, in the place it tells.
@@ -170,10 +195,7 @@ fn delivery(ingress: u32, egress: u32) -> u32 {
 
 /// Gives the frame its link-layer addresses and says how it leaves.
 #[inline(always)]
-pub fn send(
-    frame: &mut XdpFrame,
-    (hop, delivery): (&NextHop, u32),
-) -> Result<(Reason, u32), Reason> {
+pub fn send(frame: &mut XdpFrame, (hop, delivery): (&NextHop, u32)) -> Outcome {
     let ethernet: &mut Ethernet = frame.header_mut(0).ok_or(Reason::Inconsistent)?;
     if delivery == NextHop::HAND_OVER {
         ethernet.destination = HAND_OVER_MAC;

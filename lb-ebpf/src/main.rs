@@ -1,9 +1,11 @@
 //! The kernel program: a packet's way through the node.
 //!
 //! ```text
-//!  frame ─ parse ─ service? ─┬─ flow? ─┬─ select ─ admit ─┬─ rewrite ─ forward ─ count
-//!                            │         └──────────────────┤
-//!                            └─ reply of an endpoint? ────┘
+//!  frame ─ parse ─┬─ service? ─┬─ flow? ─┬─ select ─ admit ─┬─ rewrite ─ forward ─ count
+//!                 │            │         └──────────────────┤
+//!                 │            └─ reply of an endpoint? ────┤
+//!                 ├─ fragment ─ first, or the first known? ─┤
+//!                 └─ ICMP ─ error about a flow, or echo? ───┘
 //! ```
 //!
 //! | file | holds |
@@ -11,6 +13,8 @@
 //! | `pipeline` | the steps in order |
 //! | `service`, `flow`, `select`, `forward`, `count` | a step each |
 //! | `rare` | admission and each step of a flow's life: once a flow, not once a packet |
+//! | `fragment`, `icmp` | the ways of what is not a whole TCP or UDP packet |
+//! | `aside` | these as programs of their own |
 //! | `deliver` | what XDP cannot send, sent by the kernel |
 //! | `maps` | every map: key → value, who writes, who reads |
 //! | `frame` | the only pointer arithmetic |
@@ -23,11 +27,14 @@
 #![no_std]
 #![no_main]
 
+mod aside;
 mod count;
 mod deliver;
 mod flow;
 mod forward;
+mod fragment;
 mod frame;
+mod icmp;
 mod maps;
 mod pipeline;
 mod rare;
@@ -43,6 +50,18 @@ use aya_ebpf::{
 #[xdp]
 pub fn lb(ctx: XdpContext) -> u32 {
     pipeline::run(ctx)
+}
+
+/// Every frame with a fragment, from [`lb`].
+#[xdp]
+pub fn lb_fragment(ctx: XdpContext) -> u32 {
+    aside::run_fragment(ctx)
+}
+
+/// Every frame with an IP packet that is neither TCP nor UDP, from [`lb`].
+#[xdp]
+pub fn lb_message(ctx: XdpContext) -> u32 {
+    aside::run_message(ctx)
 }
 
 /// Every frame that [`lb`] passed to the kernel, on the same interface.

@@ -6,22 +6,35 @@ use lb_common::{
     address::{V4, V6},
     flow::{Client, Flows},
     parse::{self, Network, Packet, Parse},
-    record::Service,
-    rewrite::{Rewrite, Tuple, rewrite},
+    record::{Service, ways},
+    rewrite::{Rewrite, rewrite},
     verdict::{Reason, Verdict},
 };
 
+use crate::aside::Outcome;
 use crate::forward::{self, Route};
 use crate::frame::XdpFrame;
-use crate::maps::{FlowMap, now};
+use crate::maps::{FlowMap, go_on, now};
 use crate::rare::Rare;
 use crate::{count, flow, service};
 
-/// From the frame to what becomes of it.
+/// From the frame to the action.
 #[inline(always)]
 pub fn run(ctx: XdpContext) -> u32 {
     let mut frame = XdpFrame { ctx };
-    let (reason, action) = match balance(&mut frame) {
+    let outcome = balance(&mut frame);
+    match outcome {
+        Err(Reason::Fragment) => go_on(&frame.ctx, ways::FRAGMENT),
+        Err(Reason::OtherProtocol) => go_on(&frame.ctx, ways::MESSAGE),
+        _ => {}
+    }
+    conclude(&frame, outcome)
+}
+
+/// The action, and the count of its reason.
+#[inline(always)]
+pub fn conclude(frame: &XdpFrame, outcome: Outcome) -> u32 {
+    let (reason, action) = match outcome {
         Ok((reason, action)) => (reason, action),
         Err(reason) if reason.verdict() == Verdict::Drop => (reason, xdp_action::XDP_DROP),
         Err(reason) => (reason, xdp_action::XDP_PASS),
@@ -37,7 +50,7 @@ pub fn run(ctx: XdpContext) -> u32 {
 }
 
 #[inline(always)]
-fn balance(frame: &mut XdpFrame) -> Result<(Reason, u32), Reason> {
+fn balance(frame: &mut XdpFrame) -> Outcome {
     match parse::network(frame)? {
         Network::V4(offset) => balance_family::<V4>(frame, offset),
         Network::V6(offset) => balance_family::<V6>(frame, offset),
@@ -45,7 +58,7 @@ fn balance(frame: &mut XdpFrame) -> Result<(Reason, u32), Reason> {
 }
 
 #[inline(always)]
-fn balance_family<A>(frame: &mut XdpFrame, offset: usize) -> Result<(Reason, u32), Reason>
+fn balance_family<A>(frame: &mut XdpFrame, offset: usize) -> Outcome
 where
     A: Parse + Rewrite + Client + Rare + Route,
     FlowMap: Flows<A>,
@@ -63,7 +76,7 @@ fn towards_endpoint<A>(
     frame: &mut XdpFrame,
     packet: &Packet<A>,
     service: (u16, &'static Service),
-) -> Result<(Reason, u32), Reason>
+) -> Outcome
 where
     A: Rewrite + Client + Rare + Route,
     FlowMap: Flows<A>,
@@ -73,12 +86,7 @@ where
     }
     let now = now();
     let to = flow::of_client(packet, service, now)?;
-    let tuple = Tuple {
-        source: A::from_wide(to.endpoint.source),
-        destination: A::from_wide(to.endpoint.address),
-        source_port: to.node_port,
-        destination_port: to.endpoint.port,
-    };
+    let tuple = to.tuple();
     let hop = forward::hop(frame, packet, &tuple, now)?;
     rewrite(frame, packet, &tuple).ok_or(Reason::Inconsistent)?;
     count::packet_in(to.id, packet.length);
@@ -86,7 +94,7 @@ where
 }
 
 #[inline(always)]
-fn towards_client<A>(frame: &mut XdpFrame, packet: &Packet<A>) -> Result<(Reason, u32), Reason>
+fn towards_client<A>(frame: &mut XdpFrame, packet: &Packet<A>) -> Outcome
 where
     A: Rewrite + Client + Rare + Route,
     FlowMap: Flows<A>,
@@ -96,12 +104,7 @@ where
     if packet.hops <= 1 {
         return Err(Reason::Expiring);
     }
-    let tuple = Tuple {
-        source: A::from_wide(to.service.address),
-        destination: to.client,
-        source_port: to.service.port(),
-        destination_port: to.client_port,
-    };
+    let tuple = to.tuple();
     let hop = forward::hop(frame, packet, &tuple, now)?;
     rewrite(frame, packet, &tuple).ok_or(Reason::Inconsistent)?;
     count::packet_out(to.id, packet.length);
