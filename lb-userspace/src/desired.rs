@@ -32,6 +32,9 @@ pub struct Service {
     pub slots: u32,
     /// When a silent flow ends.
     pub idle: Idle,
+    /// Whether echo requests to the virtual address are answered. They are if any of its services says
+    /// so.
+    pub echo: bool,
     /// The groups that share the service's new flows. Weights sum to [`Weight::TOTAL`].
     pub backends: Vec<Backend>,
 }

@@ -44,6 +44,7 @@ fn one(entry: &Spanned<ServiceEntry>, source: SourceLookup<'_>) -> Result<Servic
         protocol: shape.protocol,
         slots,
         idle,
+        echo: shape.echo,
         backends,
     })
 }

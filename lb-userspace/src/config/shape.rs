@@ -36,6 +36,8 @@ pub(super) struct ServiceEntry {
     pub(super) protocol: Protocol,
     pub(super) slots: Option<Spanned<u64>>,
     #[serde(default)]
+    pub(super) echo: bool,
+    #[serde(default)]
     pub(super) idle: IdleEntry,
     #[serde(default, rename = "backend")]
     pub(super) backends: Vec<Spanned<BackendEntry>>,

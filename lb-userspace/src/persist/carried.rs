@@ -79,6 +79,7 @@ mod tests {
             protocol: Protocol::Tcp,
             slots: 256,
             idle: Idle::default(),
+            echo: false,
             backends: Vec::new(),
         }
     }

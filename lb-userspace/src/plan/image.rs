@@ -8,7 +8,7 @@ use lb_common::limits::{PAGE_SLOTS, SERVICE_PROBES, SERVICES};
 use lb_common::record::{Endpoint, Service, TableRef};
 
 use super::pages::{Pages, Room};
-use super::{Identity, Write};
+use super::{EchoAddress, Identity, Write};
 
 /// The slots of one table.
 pub type Slots = Vec<u16>;
@@ -27,6 +27,8 @@ pub struct Image {
     pub backends: BTreeMap<u16, String>,
     /// Page → slots, of the tables in force.
     pub pages: BTreeMap<u32, Page>,
+    /// Addresses whose echo requests are answered.
+    pub echo: BTreeSet<EchoAddress>,
     /// Where the next table may go.
     room: Pages,
 }
@@ -76,6 +78,12 @@ impl Image {
             }
             Write::FreeBackend(index) => {
                 self.backends.remove(index);
+            }
+            Write::AnswerEcho(address) => {
+                self.echo.insert(*address);
+            }
+            Write::IgnoreEcho(address) => {
+                self.echo.remove(address);
             }
         }
     }

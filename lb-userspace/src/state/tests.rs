@@ -25,6 +25,7 @@ fn service(name: &str, backends: &[(&str, u64)]) -> Service {
         protocol: Protocol::Tcp,
         slots: 65_536,
         idle: Idle::default(),
+        echo: false,
         backends: backends.collect(),
     }
 }

@@ -16,6 +16,7 @@ fn state() -> State {
         protocol: Protocol::Tcp,
         slots: 256,
         idle: Idle::default(),
+        echo: false,
         backends: backends.into(),
     };
     State::start(1, 7, vec![echo], &Overrides::new()).0

@@ -28,6 +28,7 @@ fn echo(backends: &[(&str, u64)]) -> Service {
         protocol: Protocol::Tcp,
         slots: 256,
         idle: Idle::default(),
+        echo: false,
         backends: backends.collect(),
     }
 }
