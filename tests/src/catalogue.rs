@@ -7,10 +7,14 @@
 //! | `pass` | what is not ours, and passes untouched |
 //! | `forward` | what is turned, and how it leaves |
 //! | `flow` | a flow's life |
+//! | `fragment` | the first fragment of a packet, and the others |
+//! | `message` | ICMP errors about a flow, echo requests |
 //! | `room` | what happens when there is no room |
 
 mod flow;
 mod forward;
+mod fragment;
+mod message;
 mod pass;
 mod room;
 mod stage;
@@ -29,7 +33,14 @@ type Case = (&'static str, fn(&mut Stage<'_>));
 /// Every case.
 pub fn trials() -> Vec<Trial> {
     let shared = Shared::default();
-    let cases = pass::CASES.iter().chain(forward::CASES).chain(flow::CASES);
+    let cases = [
+        pass::CASES,
+        forward::CASES,
+        flow::CASES,
+        fragment::CASES,
+        message::CASES,
+    ];
+    let cases = cases.into_iter().flatten();
     let mut trials: Vec<Trial> = cases
         .map(|&(name, case)| {
             let shared = shared.clone();

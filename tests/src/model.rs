@@ -7,11 +7,14 @@
 //! and adopts it.
 
 mod decide;
+mod fragment;
 mod life;
+mod message;
+mod part;
 mod read;
 mod turn;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 
@@ -23,8 +26,11 @@ use lb_userspace::desired::{self, Protocol};
 use lb_userspace::table::{self, SlotCount, Table};
 
 use crate::packet::{Mac, TCP, UDP};
+use fragment::Fragments;
 pub use life::Idle;
 use life::Life;
+use message::Error;
+use part::Part;
 pub use read::{Read, read};
 use turn::turn;
 
@@ -71,13 +77,26 @@ pub struct Prediction {
     before: Vec<u8>,
     sent: Option<Sent>,
     effect: Effect,
+    remembered: Remembered,
+}
+
+/// What is made of a packet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Turned {
+    /// Of one with ports: other addresses and ports.
+    Packet(Read, Turn),
+    /// Of a later fragment: other addresses.
+    Later(Part, (IpAddr, IpAddr)),
+    /// Of an error: as of the packet that answers the quoted one.
+    Error(Error, Turn),
+    /// Of an echo request: the reply.
+    Echo(Part),
 }
 
 /// How a frame is turned and sent on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Sent {
-    read: Read,
-    to: Turn,
+    turned: Turned,
     /// Unchanged if not said.
     source_mac: Option<Mac>,
     destination_mac: Mac,
@@ -90,6 +109,9 @@ enum Effect {
     Follow(Tuple, Life),
     Admit(Tuple, Flow),
 }
+
+/// A first fragment that was seen, and the addresses that later ones get.
+type Remembered = Option<(Fragments, (IpAddr, IpAddr))>;
 
 /// A flow's client side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -133,6 +155,9 @@ pub struct Model {
     services: HashMap<(SocketAddr, u8), Service>,
     flows: HashMap<Tuple, Flow>,
     backs: HashMap<Back, Tuple>,
+    echo: HashSet<IpAddr>,
+    /// Addresses of later fragments, and the tick of the first one.
+    fragments: HashMap<Fragments, ((IpAddr, IpAddr), u32)>,
     route: Box<dyn Fn(IpAddr) -> Route + Send>,
 }
 
@@ -150,6 +175,8 @@ impl Model {
             services: HashMap::new(),
             flows: HashMap::new(),
             backs: HashMap::new(),
+            echo: HashSet::new(),
+            fragments: HashMap::new(),
             route: Box::new(route),
         }
     }
@@ -160,6 +187,8 @@ impl Model {
     /// If a table cannot be built.
     pub fn apply(&mut self, services: &[desired::Service]) -> Result<()> {
         self.services.clear();
+        let answering = services.iter().filter(|service| service.echo);
+        self.echo = answering.map(|service| service.address.ip()).collect();
         for service in services {
             let protocol = protocol_number(service.protocol);
             let (address, port) = (service.address.ip(), service.address.port());
@@ -218,10 +247,10 @@ impl Model {
     /// What the program should do with a frame that comes in at tick `now` on interface `ingress`.
     #[must_use]
     pub fn predict(&self, frame: &[u8], ingress: u32, now: u32) -> Prediction {
-        let mut effect = Effect::Nothing;
+        let (mut effect, mut remembered) = (Effect::Nothing, None);
         let decided = self
-            .decide(frame, now, &mut effect)
-            .and_then(|(read, to)| self.forward(read, to, ingress));
+            .decide(frame, now, &mut effect, &mut remembered)
+            .and_then(|turned| self.forward(turned, ingress));
         let (reason, action, sent) = match decided {
             Ok((reason, action, sent)) => (reason, action, Some(sent)),
             Err(reason) if reason.verdict() == Verdict::Drop => (reason, XDP_DROP, None),
@@ -234,6 +263,7 @@ impl Model {
             before: frame.to_owned(),
             sent,
             effect,
+            remembered,
         }
     }
 
@@ -255,7 +285,14 @@ impl Model {
         );
         let mut prediction = prediction.clone();
         let given = prediction.adopt_node_port(frame);
-        ensure!(frame == prediction.frame(), "the frame differs");
+        // What is dropped may have been turned before.
+        if action != XDP_DROP {
+            ensure!(frame == prediction.frame(), "the frame differs");
+        }
+        if let Some((fragments, addresses)) = prediction.remembered {
+            self.fragments
+                .insert(fragments, (addresses, prediction.now));
+        }
         match prediction.effect {
             Effect::Nothing => {}
             Effect::Follow(tuple, life) => {
@@ -313,6 +350,7 @@ impl Model {
     pub fn forget_flows(&mut self) {
         self.flows.clear();
         self.backs.clear();
+        self.fragments.clear();
     }
 
     /// Flows the model has known, dead ones included.
@@ -328,13 +366,15 @@ type Turn = (SocketAddr, SocketAddr);
 impl Prediction {
     /// Takes the node port out of the program's output if it could not be predicted, and tells it.
     fn adopt_node_port(&mut self, out: &[u8]) -> Option<u16> {
-        let sent = self
-            .sent
-            .as_mut()
-            .filter(|sent| sent.to.0.port() == UNKNOWN)?;
-        let at = sent.read.transport;
+        let Turned::Packet(read, to) = &mut self.sent.as_mut()?.turned else {
+            return None;
+        };
+        if to.0.port() != UNKNOWN {
+            return None;
+        }
+        let at = read.transport;
         let node_port = u16::from_be_bytes([*out.get(at)?, *out.get(at + 1)?]);
-        sent.to.0.set_port(node_port);
+        to.0.set_port(node_port);
         Some(node_port)
     }
 
@@ -344,7 +384,12 @@ impl Prediction {
         let Some(sent) = &self.sent else {
             return self.before.clone();
         };
-        let mut frame = turn(&self.before, &sent.read, sent.to);
+        let mut frame = match &sent.turned {
+            Turned::Packet(read, to) => turn(&self.before, read, *to),
+            Turned::Later(part, addresses) => fragment::turn(&self.before, part, *addresses),
+            Turned::Error(error, to) => message::turn_error(&self.before, error, *to),
+            Turned::Echo(part) => message::turn_echo(&self.before, part),
+        };
         frame[..6].copy_from_slice(&sent.destination_mac);
         if let Some(source) = sent.source_mac {
             frame[6..12].copy_from_slice(&source);

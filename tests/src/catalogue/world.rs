@@ -88,6 +88,7 @@ impl World {
             protocol,
             slots: 256,
             idle: Idle::default(),
+            echo: false,
             backends: backends.collect(),
         }
     }

@@ -10,25 +10,41 @@ use lb_userspace::desired;
 use super::life::Life;
 use super::read::{Read, read};
 use super::{
-    Back, Effect, Flow, Model, Route, Sent, Service, Tuple, Turn, UNKNOWN, XDP_PASS, XDP_REDIRECT,
-    XDP_TX,
+    Back, Effect, Flow, Model, Remembered, Route, Sent, Service, Tuple, Turn, Turned, UNKNOWN,
+    XDP_PASS, XDP_REDIRECT, XDP_TX,
 };
 use crate::packet::{TCP, UDP};
 
 impl Model {
-    /// Where a frame goes. What it does to its flow stands in `effect`, also if it then gets no further.
+    /// What is made of a frame. What it does to its flow stands in `effect`, and what later fragments need
+    /// in `remembered`, also if it then gets no further.
     pub(super) fn decide(
         &self,
         frame: &[u8],
         now: u32,
         effect: &mut Effect,
-    ) -> Result<(Read, Turn), Reason> {
-        let read = read(frame)?;
-        let to = match self.services.get(&(read.destination, read.protocol)) {
-            Some(service) => self.to_endpoint(&read, service, now, effect)?,
-            None => self.to_client(&read, now, effect)?,
+        remembered: &mut Remembered,
+    ) -> Result<Turned, Reason> {
+        let read = match read(frame) {
+            Err(Reason::Fragment) => return self.fragment(frame, now, effect, remembered),
+            Err(Reason::OtherProtocol) => return self.message(frame, now),
+            read => read?,
         };
-        Ok((read, to))
+        let to = self.to_other_side(&read, now, effect)?;
+        Ok(Turned::Packet(read, to))
+    }
+
+    /// Where a packet with ports goes.
+    pub(super) fn to_other_side(
+        &self,
+        read: &Read,
+        now: u32,
+        effect: &mut Effect,
+    ) -> Result<Turn, Reason> {
+        match self.services.get(&(read.destination, read.protocol)) {
+            Some(service) => self.to_endpoint(read, service, now, effect),
+            None => self.to_client(read, now, effect),
+        }
     }
 
     fn to_endpoint(
@@ -78,11 +94,9 @@ impl Model {
             protocol: read.protocol,
             node_port,
         };
-        let tuple = *self.backs.get(&back).ok_or(Reason::NotForService)?;
-        let flow = &self.flows[&tuple];
-        if !flow.life.is_live(now) || flow.source != read.destination.ip() {
-            return Err(Reason::NotForService);
-        }
+        let (tuple, flow) = self
+            .find_back(&back, read.destination.ip(), now)
+            .ok_or(Reason::NotForService)?;
         let idle = &self
             .services
             .get(&(tuple.service, tuple.protocol))
@@ -95,25 +109,30 @@ impl Model {
         Ok((tuple.service, tuple.client))
     }
 
+    /// The live flow of an endpoint's packet to this address of the node.
+    pub(super) fn find_back(&self, back: &Back, node: IpAddr, now: u32) -> Option<(Tuple, Flow)> {
+        let tuple = *self.backs.get(back)?;
+        let flow = self.flows[&tuple];
+        (flow.life.is_live(now) && flow.source == node).then_some((tuple, flow))
+    }
+
     pub(super) fn forward(
         &self,
-        read: Read,
-        to: Turn,
+        turned: Turned,
         ingress: u32,
     ) -> Result<(Reason, u32, Sent), Reason> {
-        match (self.route)(to.1.ip()) {
+        match (self.route)(turned.destination()) {
             Route::None => Err(Reason::NoRoute),
             Route::Unresolved => {
                 let destination_mac = record::HAND_OVER_MAC;
                 let sent = Sent {
-                    read,
-                    to,
+                    turned,
                     source_mac: None,
                     destination_mac,
                 };
                 Ok((Reason::HandedOver, XDP_PASS, sent))
             }
-            Route::Out { mtu, .. } if u32::from(read.length) > mtu => Err(Reason::TooBig),
+            Route::Out { mtu, .. } if u32::from(turned.length()) > mtu => Err(Reason::TooBig),
             Route::Out {
                 interface,
                 source,
@@ -126,13 +145,30 @@ impl Model {
                     (Reason::Redirected, XDP_REDIRECT)
                 };
                 let sent = Sent {
-                    read,
-                    to,
+                    turned,
                     source_mac: Some(source),
                     destination_mac: destination,
                 };
                 Ok((reason, action, sent))
             }
+        }
+    }
+}
+
+impl Turned {
+    fn destination(&self) -> IpAddr {
+        match self {
+            Self::Packet(_, to) | Self::Error(_, to) => to.1.ip(),
+            Self::Later(_, (_, destination)) => *destination,
+            Self::Echo(part) => part.source,
+        }
+    }
+
+    fn length(&self) -> u16 {
+        match self {
+            Self::Packet(read, _) => read.length,
+            Self::Error(error, _) => error.message.length,
+            Self::Later(part, _) | Self::Echo(part) => part.length,
         }
     }
 }

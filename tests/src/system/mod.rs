@@ -6,12 +6,14 @@
 //! | [`sticky`] | flows stay where they are, also ten thousand of them |
 //! | [`life`] | `lbd` killed, stopped, started twice, told to read its file again, detached |
 //! | [`paths`] | neighbours from cold, large transfers, generic mode, what is not ours |
+//! | [`aside`] | large datagrams, errors, echo requests |
 //! | [`counters`] | what was counted stays counted |
 //! | [`socket`] | the API without our client |
 //! | [`commands`] | `lbctl` and `lbd` as typed: answers, mistakes, exit codes |
 //! | [`demonstration`] | `lbctl demo` |
 //! | [`readme`] | what the README says to type |
 
+mod aside;
 mod commands;
 mod counters;
 mod demonstration;
@@ -34,6 +36,7 @@ pub fn trials() -> Vec<Trial> {
         sticky::trials(),
         life::trials(),
         paths::trials(),
+        aside::trials(),
         counters::trials(),
         socket::trials(),
         commands::trials(),

@@ -145,6 +145,7 @@ pub fn service(family: Family, node: IpAddr) -> Result<Service> {
         protocol: Protocol::Tcp,
         slots: 65_536,
         idle: Idle::default(),
+        echo: false,
         backends,
     })
 }
