@@ -150,6 +150,7 @@ pub fn service(family: Family, node: IpAddr) -> Result<Service> {
         selection: Selection::default(),
         idle: Idle::default(),
         delivery: Delivery::default(),
+        echo: false,
         backends,
     })
 }
