@@ -95,9 +95,10 @@ pub const CASES: &[Case] = &[
             stage.play(&packet.bytes(), from, Redirected);
             let client = SocketAddr::new(world.client, CLIENT_PORT);
             let flow = stage.node.flow(client).expect("flows").expect("a flow");
-            let turned = packet
-                .clone()
-                .turned((to.source, flow.node_port.expect("a node port")), (to.address.ip(), ENDPOINT));
+            let turned = packet.clone().turned(
+                (to.source, flow.node_port.expect("a node port")),
+                (to.address.ip(), ENDPOINT),
+            );
             stage.sends(&packet, from, way, &turned);
         },
     ),
@@ -247,7 +248,10 @@ fn opens(stage: &mut Stage<'_>, world: World, packet: &Packet, length: usize) ->
     let flow = stage.node.flow(client).expect("flows").expect("a flow");
     let turned = packet
         .clone()
-        .turned((to.source, flow.node_port.expect("a node port")), (to.address.ip(), ENDPOINT))
+        .turned(
+            (to.source, flow.node_port.expect("a node port")),
+            (to.address.ip(), ENDPOINT),
+        )
         .cut(length);
     let first = turned[0].clone().macs(way.port.mac, mac_of(1, 2));
     assert_eq!(run.frame, first.bytes());
