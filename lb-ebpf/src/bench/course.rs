@@ -22,6 +22,8 @@ pub struct Course {
     pub words: [u64; WORDS],
     /// 4 or 6.
     pub family: u64,
+    /// Bytes of the frame, if the program under test makes it longer; else 0.
+    pub length: u64,
 }
 
 impl Course {

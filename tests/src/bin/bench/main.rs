@@ -11,6 +11,7 @@
 
 mod command;
 mod figures;
+mod katran;
 mod machine;
 mod network;
 mod packets;
@@ -24,6 +25,12 @@ mod yardstick;
 
 #[path = "../../../../lb-ebpf/src/bench/course.rs"]
 mod course;
+#[path = "../../../../lb-ebpf/src/bench/katran_maps.rs"]
+#[expect(
+    dead_code,
+    reason = "the benchmark does not read Katran's flows and counters"
+)]
+mod katran_maps;
 #[path = "../../../../lb-ebpf/src/bench/ledger.rs"]
 #[expect(
     dead_code,

@@ -8,11 +8,12 @@ use lb_userspace::lab::{Family, Host};
 
 use super::course::Stop;
 use super::figures::Samples;
+use super::katran::Katran;
 use super::machine::pin;
 use super::rig::{Rig, Stretch, TX};
 use super::shuffle::Shuffle;
 use super::stage::{self, Balancer};
-use super::traffic::{self, Headers, Kind, headers, length};
+use super::traffic::{self, Headers, Kind, Service, headers, length};
 use super::yardstick::Yardstick;
 
 /// How much is measured.
@@ -35,6 +36,28 @@ pub enum Way {
     Reply,
     /// The first packet of a flow, at most as many flows being open as the plan has.
     First,
+    /// As `Request`, into a tunnel.
+    Tunnel,
+    /// As `First`, into a tunnel.
+    FirstTunnel,
+}
+
+impl Way {
+    /// The service they are for.
+    pub const fn service(self) -> Service {
+        match self {
+            Self::Request | Self::Reply | Self::First => Service::Nat,
+            Self::Tunnel | Self::FirstTunnel => Service::Tunnel,
+        }
+    }
+
+    const fn kind(self) -> Kind {
+        match self {
+            Self::Request | Self::Tunnel => Kind::Request,
+            Self::Reply => Kind::Reply,
+            Self::First | Self::FirstTunnel => Kind::Stranger,
+        }
+    }
 }
 
 /// What the programs took, in nanoseconds a packet, the driver's own time included.
@@ -50,7 +73,7 @@ pub struct Row {
     pub driver: Samples,
     /// A program that exchanges the MAC addresses.
     pub swap: Samples,
-    /// The conventional layout.
+    /// What the balancer is compared with: the conventional layout; for tunnels Katran's.
     pub yardstick: Samples,
     /// The balancer.
     pub balancer: Samples,
@@ -78,6 +101,7 @@ pub fn measure(objects: &Path, plan: &Plan) -> Result<Packets> {
 // Which of `Bench::programs` is which; the driver alone and the MAC swap come first.
 const YARDSTICK: usize = 2;
 const BALANCER: usize = 3;
+const KATRAN: usize = 4;
 
 /// One in so many flows may be refused without spoiling the figures.
 const MOST_REFUSED: u32 = 1000;
@@ -88,9 +112,10 @@ struct Bench<'a> {
     most: u32,
     rig: Rig,
     balancer: Balancer,
-    /// The driver alone, MAC swap, yardstick, balancer.
-    programs: [ProgramFd; 4],
+    /// The driver alone, MAC swap, yardstick, balancer, Katran's layout.
+    programs: [ProgramFd; 5],
     _yardstick: Yardstick,
+    _katran: Katran,
     /// New flows so far.
     strangers: u64,
 }
@@ -101,12 +126,14 @@ impl<'a> Bench<'a> {
         // The requests, and the replies of each balancer.
         let rig = Rig::load(objects, 3 * most, stage::interface()?)?;
         let mut yardstick = Yardstick::load(objects, most, node)?;
-        let mut balancer = Balancer::load(pins, 2 * most, node)?;
+        let mut katran = Katran::load(objects, most)?;
+        let mut balancer = Balancer::load(pins, 3 * most, node)?;
         let programs = [
             rig.program("transmit")?,
             rig.program("swap_macs")?,
             yardstick.program()?,
             balancer.program()?,
+            katran.program()?,
         ];
         Ok(Self {
             node,
@@ -116,6 +143,7 @@ impl<'a> Bench<'a> {
             balancer,
             programs,
             _yardstick: yardstick,
+            _katran: katran,
             strangers: 0,
         })
     }
@@ -126,11 +154,13 @@ impl<'a> Bench<'a> {
             self.open(family)
                 .with_context(|| format!("open {} flows of {family:?}", self.most))?;
             for &flows in &self.plan.flows {
-                for way in [Way::Request, Way::Reply] {
+                for way in [Way::Request, Way::Reply, Way::Tunnel] {
                     rows.push(self.row(family, way, flows)?);
                 }
             }
-            rows.push(self.row(family, Way::First, self.most)?);
+            for way in [Way::First, Way::FirstTunnel] {
+                rows.push(self.row(family, way, self.most)?);
+            }
         }
         Ok(Packets {
             rows,
@@ -155,13 +185,33 @@ impl<'a> Bench<'a> {
                     start,
                     flows: Some(self.most),
                 };
-                self.rig.aim(&self.headers(family, kind), stretch, 0)?;
+                let headers = self.headers(family, Service::Nat, kind);
+                self.rig.aim(&headers, stretch, 0, None)?;
                 self.rig
                     .run(length(family), self.most)
                     .with_context(|| self.story())?;
             }
         }
+        for program in [KATRAN, BALANCER] {
+            self.open_tunnels(family, program)
+                .with_context(|| format!("program {program}; {}", self.story()))?;
+        }
         eprintln!("  {}", self.story());
+        Ok(())
+    }
+
+    /// Sends the first two packets of every flow.
+    fn open_tunnels(&mut self, family: Family, program: usize) -> Result<()> {
+        let stretch = Stretch {
+            start: 0,
+            flows: Some(self.most),
+        };
+        self.rig.test(&self.programs[program])?;
+        for kind in [Kind::Open, Kind::Request] {
+            let headers = self.headers(family, Service::Tunnel, kind);
+            self.rig.aim(&headers, stretch, 0, Some(length(family)))?;
+            self.rig.run(length(family), self.most)?;
+        }
         Ok(())
     }
 
@@ -172,8 +222,8 @@ impl<'a> Bench<'a> {
             flows: Some(self.most),
         };
         self.rig.test(&self.programs[program])?;
-        self.rig
-            .aim(&self.headers(family, Kind::Open), stretch, 0)?;
+        let headers = self.headers(family, Service::Nat, Kind::Open);
+        self.rig.aim(&headers, stretch, 0, None)?;
         let mut out = vec![0; length(family)];
         let mut replies = Vec::new();
         let mut refused = 0;
@@ -200,8 +250,13 @@ impl<'a> Bench<'a> {
     fn row(&mut self, family: Family, way: Way, flows: u32) -> Result<Row> {
         eprintln!("  {family:?}, {way:?}, {flows} flows");
         let mut samples: [Samples; 4] = Default::default();
+        let compared = match way.service() {
+            Service::Nat => YARDSTICK,
+            Service::Tunnel => KATRAN,
+        };
+        let programs = [0, 1, compared, BALANCER];
         for _ in 0..self.plan.rounds {
-            for (program, samples) in samples.iter_mut().enumerate() {
+            for (program, samples) in programs.into_iter().zip(&mut samples) {
                 let took = self
                     .once(family, way, flows, program)
                     .with_context(|| format!("program {program}; {}", self.story()))?;
@@ -222,18 +277,18 @@ impl<'a> Bench<'a> {
 
     /// One run, of at least one visit to each flow.
     fn once(&mut self, family: Family, way: Way, flows: u32, program: usize) -> Result<f64> {
-        let (kind, start) = match (way, program) {
-            (Way::First, _) => (Kind::Stranger, 0),
-            (Way::Request, _) => (Kind::Request, 0),
-            (Way::Reply, YARDSTICK) => (Kind::Reply, self.most),
-            (Way::Reply, _) => (Kind::Reply, 2 * self.most),
+        let start = match (way, program) {
+            (Way::Reply, YARDSTICK) => self.most,
+            (Way::Reply, _) => 2 * self.most,
+            _ => 0,
         };
-        let flows = (way != Way::First).then_some(flows);
+        let flows = (way.kind() != Kind::Stranger).then_some(flows);
         let packets = self.plan.packets;
         self.rig.test(&self.programs[program])?;
-        let headers = self.headers(family, kind);
+        let headers = self.headers(family, way.service(), way.kind());
+        let grows = (way.service() == Service::Tunnel).then_some(length(family));
         self.rig
-            .aim(&headers, Stretch { start, flows }, self.strangers)?;
+            .aim(&headers, Stretch { start, flows }, self.strangers, grows)?;
         let packets = match flows {
             None => {
                 // Each program gets the same strangers.
@@ -253,8 +308,8 @@ impl<'a> Bench<'a> {
         Ok(took.as_nanos() as f64)
     }
 
-    fn headers(&self, family: Family, kind: Kind) -> Headers {
-        headers(family, kind, self.node.address(family))
+    fn headers(&self, family: Family, service: Service, kind: Kind) -> Headers {
+        headers(family, service, kind, self.node.address(family))
     }
 
     fn story(&self) -> String {

@@ -12,6 +12,7 @@ use super::figures::Samples;
 use super::network::{BACKENDS, CONNECTIONS_KEPT, Comparison, Contestant, Figures, Rounds};
 use super::packets::{Packets, Row, Way};
 use super::tables::Build;
+use super::traffic::Service;
 
 /// Everything that was measured.
 pub struct Report {
@@ -49,29 +50,32 @@ impl Report {
     }
 
     fn packets(&self, packets: &Packets) -> String {
-        let rows = packets.rows.iter().map(Self::packet).collect();
-        let table = table(
-            &[
-                "ns per packet",
-                "flows",
-                "MAC swap",
-                "yardstick",
-                "lb",
-                "lb / yardstick",
-            ],
-            rows,
-        );
+        let table = |service: Service, compared: &str| {
+            let rows = packets.rows.iter();
+            let rows = rows.filter(|row| row.way.service() == service);
+            let ratio = format!("lb / {compared}");
+            table(
+                &["ns per packet", "flows", "MAC swap", compared, "lb", &ratio],
+                rows.map(Self::packet).collect(),
+            )
+        };
         format!(
             "Least of {} rounds (in brackets the median), the driver subtracted: a small XDP program \
-             that restores the headers, goes on to the next flow in shuffled order and tail-calls the \
+             that restores the packet, goes on to the next flow in shuffled order and tail-calls the \
              program, under BPF_PROG_TEST_RUN on one CPU, the programs in turn. {} × {} endpoints, {} \
-             flows to a client address. The yardstick has the usual layout (LRU hash for flows, hash \
-             for services, arrays), fixed next hops and no TCP phases; lb asks the kernel's routing \
-             table. \"New flow\" is the first packet of a flow while as many are open.\n\n{table}",
+             flows to a client address. \"New flow\" is the first packet of a flow while as many are \
+             open. lb follows TCP phases and asks the kernel's routing table; what it is compared with \
+             does neither.\n\n\
+             Mode `nat`. The yardstick has the usual layout: LRU hash for flows, hash for services, \
+             arrays.\n\n{}\n\
+             Mode `ipip`. Katran's layout is a program of ours with Katran's maps and steps, not Katran \
+             itself.\n\n{}",
             self.rounds,
             super::stage::BACKENDS,
             super::stage::ENDPOINTS,
             super::traffic::FLOWS_OF_A_CLIENT,
+            table(Service::Nat, "yardstick"),
+            table(Service::Tunnel, "Katran's layout"),
         )
     }
 
@@ -84,9 +88,9 @@ impl Report {
         let [yardstick, lb] =
             [&row.yardstick, &row.balancer].map(|samples| samples.min() - row.driver.min());
         let way = match row.way {
-            Way::Request => "client → endpoint",
+            Way::Request | Way::Tunnel => "client → endpoint",
             Way::Reply => "endpoint → client",
-            Way::First => "new flow",
+            Way::First | Way::FirstTunnel => "new flow",
         };
         vec![
             format!("{}, {way}", name(row.family)),

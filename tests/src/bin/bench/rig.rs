@@ -82,8 +82,15 @@ impl Rig {
             .context("put the program under test into the driver")
     }
 
-    /// What the next runs send. `position` is the number of the first packet.
-    pub fn aim(&mut self, headers: &Headers, stretch: Stretch, position: u64) -> Result<()> {
+    /// What the next runs send. `position` is the number of the first packet; `length` that of the frame,
+    /// for programs that make it longer.
+    pub fn aim(
+        &mut self,
+        headers: &Headers,
+        stretch: Stretch,
+        position: u64,
+        length: Option<usize>,
+    ) -> Result<()> {
         let course = Course {
             position,
             start: u64::from(stretch.start),
@@ -93,6 +100,7 @@ impl Rig {
             lead: headers.lead,
             words: headers.words,
             family: headers.family.into(),
+            length: length.unwrap_or(0) as u64,
         };
         self.course
             .set(0, course, 0)

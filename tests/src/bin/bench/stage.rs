@@ -1,18 +1,18 @@
 //! The node that packets are measured on: routes to endpoints and clients, and the balancer itself.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
 use aya::programs::{ProgramFd, ProgramInfo};
 use lb_userspace::dataplane::{Dataplane, Interface, Options, XdpMode, interface_index};
 use lb_userspace::desired::{
-    Backend, Delivery, Desired, Endpoint, Idle, Ports, Protocol, Selection, Service,
+    Backend, Delivery, Desired, Endpoint, Idle, Mode, Ports, Protocol, Selection, Service,
 };
 use lb_userspace::lab::{Family, Host, Lab, Topology};
 use lb_userspace::weights::from_relative;
 
-use super::traffic::{endpoint, vip};
+use super::traffic::{Service as Kind, endpoint, vip};
 
 /// Backends.
 pub const BACKENDS: u16 = 2;
@@ -90,9 +90,10 @@ impl Balancer {
             log_packets: false,
         };
         let (mut dataplane, _) = Dataplane::open(&options, SEED)?;
+        let kinds = [Kind::Nat, Kind::Tunnel];
         let services = Family::BOTH
-            .map(|family| service(family, node.address(family)))
             .into_iter()
+            .flat_map(|family| kinds.map(|kind| service(family, kind, node.address(family))))
             .collect::<Result<_>>()?;
         dataplane.apply(&Desired {
             seed: SEED,
@@ -125,8 +126,12 @@ impl Balancer {
     }
 }
 
-/// The service of a family, with its endpoints in two backends of equal weight.
-pub fn service(family: Family, node: IpAddr) -> Result<Service> {
+/// A service of a family, with its endpoints in two backends of equal weight.
+pub fn service(family: Family, kind: Kind, node: IpAddr) -> Result<Service> {
+    let mode = match kind {
+        Kind::Nat => Mode::Nat,
+        Kind::Tunnel => Mode::Ipip,
+    };
     let weights = from_relative(&[1; BACKENDS as usize])?;
     let backends = (0..BACKENDS)
         .zip(weights)
@@ -135,21 +140,30 @@ pub fn service(family: Family, node: IpAddr) -> Result<Service> {
             weight,
             endpoints: (0..ENDPOINTS)
                 .map(|it| Endpoint {
-                    address: endpoint(family, number * ENDPOINTS + it),
+                    address: match kind {
+                        Kind::Nat => endpoint(family, number * ENDPOINTS + it),
+                        Kind::Tunnel => SocketAddr::new(
+                            endpoint(family, number * ENDPOINTS + it).ip(),
+                            kind.port(),
+                        ),
+                    },
                     source: node,
                 })
                 .collect(),
         })
         .collect();
     Ok(Service {
-        name: format!("{family:?}"),
-        address: vip(family),
+        name: format!("{family:?}-{kind:?}").to_lowercase(),
+        address: SocketAddr::new(vip(family).ip(), kind.port()),
         protocol: Protocol::Tcp,
         slots: 65_536,
         ports: Ports::One,
         selection: Selection::default(),
         idle: Idle::default(),
-        delivery: Delivery::default(),
+        delivery: Delivery {
+            mode,
+            ..Delivery::default()
+        },
         echo: false,
         backends,
     })

@@ -9,6 +9,8 @@ use super::course::{Stop, WORDS};
 
 /// Port of the service.
 pub const SERVICE_PORT: u16 = 9000;
+/// Port of the service whose packets are put into tunnels.
+pub const TUNNEL_PORT: u16 = 9001;
 /// Port of every endpoint.
 pub const ENDPOINT_PORT: u16 = 8080;
 /// Flows of one client address.
@@ -35,6 +37,25 @@ pub enum Kind {
     Reply,
     /// A client opens a flow never seen before.
     Stranger,
+}
+
+/// What becomes of a client's packets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Service {
+    /// They are rewritten.
+    Nat,
+    /// They are put into tunnels.
+    Tunnel,
+}
+
+impl Service {
+    /// Its port.
+    pub const fn port(self) -> u16 {
+        match self {
+            Self::Nat => SERVICE_PORT,
+            Self::Tunnel => TUNNEL_PORT,
+        }
+    }
 }
 
 /// Headers of a packet as the driver takes them: without what flows differ in.
@@ -104,13 +125,17 @@ pub fn reply(family: Family, sent: &[u8]) -> Stop {
 }
 
 /// The headers of all packets of a kind. `node` is the address the balancer speaks to endpoints from.
-pub fn headers(family: Family, kind: Kind, node: IpAddr) -> Headers {
+pub fn headers(family: Family, service: Service, kind: Kind, node: IpAddr) -> Headers {
     let mut bytes = match (family, node) {
         (Family::V4, IpAddr::V4(node)) => ipv4(kind, node),
         (_, node) => ipv6(kind, node),
     };
     let transport = length(family) - if family == Family::V4 { 30 } else { 26 };
-    let destination = if kind == Kind::Reply { 0 } else { SERVICE_PORT };
+    let destination = if kind == Kind::Reply {
+        0
+    } else {
+        service.port()
+    };
     bytes[transport + 2..transport + 4].copy_from_slice(&destination.to_be_bytes());
     bytes[transport + 12] = 5 << 4;
     bytes[transport + 13] = match kind {
