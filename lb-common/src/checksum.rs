@@ -18,6 +18,23 @@ impl Delta {
         Self(self.0 + !old as u64 + new as u64)
     }
 
+    /// Adds the change of one 16-bit word, such as another checksum.
+    #[inline(always)]
+    #[must_use]
+    pub const fn half_word(self, old: [u8; 2], new: [u8; 2]) -> Self {
+        self.word(
+            u16::from_ne_bytes(old) as u32,
+            u16::from_ne_bytes(new) as u32,
+        )
+    }
+
+    /// Both changes.
+    #[inline(always)]
+    #[must_use]
+    pub const fn and(self, other: Self) -> Self {
+        Self(self.0 + other.0)
+    }
+
     /// The checksum after the change.
     ///
     /// `!fold(!old + delta)` is eqn. 3 of RFC 1624, which unlike eqn. 4 never turns a valid sum into

@@ -70,7 +70,35 @@ pub struct Extension {
     pub length: u8,
 }
 
+/// IPv6 fragment header (RFC 8200 section 4.5). All fields in network byte order.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct FragmentHeader {
+    /// Protocol number of the header that follows.
+    pub next_header: u8,
+    /// Zero.
+    pub reserved: u8,
+    /// Offset in units of 8 bytes, shifted left by 3; the last bit: more fragments follow.
+    pub place: [u8; 2],
+    /// Identification of the packet.
+    pub id: [u8; 4],
+}
+
+/// The first four bytes of an ICMP or ICMPv6 message.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct IcmpHeader {
+    /// Type.
+    pub kind: u8,
+    /// Code.
+    pub code: u8,
+    /// Checksum of the message; for ICMPv6 with the pseudo-header.
+    pub checksum: [u8; 2],
+}
+
 const _: () = {
+    assert!(size_of::<FragmentHeader>() == 8 && align_of::<FragmentHeader>() == 1);
+    assert!(size_of::<IcmpHeader>() == 4 && align_of::<IcmpHeader>() == 1);
     assert!(size_of::<Ethernet>() == 14 && align_of::<Ethernet>() == 1);
     assert!(size_of::<VlanTag>() == 4 && align_of::<VlanTag>() == 1);
     assert!(align_of::<Ipv4Hdr>() == 1 && align_of::<Ipv6Hdr>() == 1);
@@ -93,6 +121,19 @@ unsafe impl Header for Ipv6Hdr {}
 unsafe impl Header for TcpHdr {}
 // SAFETY: as above.
 unsafe impl Header for UdpHdr {}
+// SAFETY: as above.
+unsafe impl Header for FragmentHeader {}
+// SAFETY: as above.
+unsafe impl Header for IcmpHeader {}
+/// The last byte of a header that is not read.
+// SAFETY: a byte.
+unsafe impl Header for [u8; 1] {}
+/// A checksum wherever it stands.
+// SAFETY: bytes.
+unsafe impl Header for [u8; 2] {}
+/// Both ports of a transport header, of which no more may be there.
+// SAFETY: bytes.
+unsafe impl Header for [u8; 4] {}
 
 #[cfg(test)]
 impl Frame for Vec<u8> {

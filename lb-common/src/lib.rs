@@ -5,12 +5,13 @@
 //! | [`limits`] | every size, with its memory cost |
 //! | [`frame`] | the one-method view of a frame that makes parsing run in both worlds |
 //! | [`address`] | IPv4 and IPv6 addresses in packet byte order, and the family trait |
-//! | [`parse`] | frame → [`parse::Packet`] |
+//! | [`parse`] | frame → [`parse::Packet`]; fragments and ICMP messages |
+//! | [`fragment`] | what is remembered of a first fragment |
 //! | [`hash`] | the keyed hash of a flow, seen from either side |
 //! | [`flow`] | the flow table: entries, buckets, finding, admitting, ending |
 //! | [`phase`] | where a flow is in its life |
 //! | [`checksum`] | RFC 1624 incremental update |
-//! | [`rewrite`] | addresses, ports and checksums of a packet turned towards endpoint or client |
+//! | [`rewrite`] | addresses, ports and checksums of a packet turned towards endpoint or client; of ICMP errors, of echoes |
 //! | [`encapsulate`] | an outer header before a packet, for a tunnel |
 //! | [`decapsulate`] | the other end of the tunnel |
 //! | [`too_big`] | the answer to a packet that does not fit |
@@ -30,6 +31,7 @@ pub mod clamp;
 pub mod decapsulate;
 pub mod encapsulate;
 pub mod flow;
+pub mod fragment;
 pub mod frame;
 pub mod hash;
 pub mod limits;

@@ -48,3 +48,5 @@ pub const TCP_OPTIONS: u32 = 16;
 pub const VLAN_TAGS: usize = 2;
 /// IPv6 extension headers looked through.
 pub const EXTENSION_HEADERS: usize = 4;
+/// Packets whose first fragment is remembered: about 3 MiB.
+pub const FRAGMENTS: u32 = 16_384;

@@ -49,10 +49,10 @@ pub struct NextHop {
     pub egress: u32,
     /// Largest IP packet, in bytes.
     pub mtu: u32,
-    /// Source MAC address of frames.
-    pub source_mac: [u8; 6],
+    /// Source MAC address of frames, in pairs of bytes as they are in memory.
+    pub source_mac: [u16; 3],
     /// Destination MAC address of frames.
-    pub destination_mac: [u8; 6],
+    pub destination_mac: [u16; 3],
     /// [`NextHop::TRANSMIT`], [`NextHop::REDIRECT`] or [`NextHop::HAND_OVER`].
     pub delivery: u16,
     /// 1 if the hop is a router and not the destination itself; else 0.
@@ -143,9 +143,9 @@ impl NextHop {
     /// Where a next hop belongs. Gateways differ in their MAC address, those of one vendor in its end.
     #[inline(always)]
     fn place(&self) -> usize {
-        let [_, _, end @ ..] = self.destination_mac;
-        let [end, egress, ingress] =
-            [u32::from_ne_bytes(end), self.egress, self.ingress].map(u64::from);
+        let [_, middle, end] = self.destination_mac;
+        let end = u32::from(middle) | u32::from(end) << 16;
+        let [end, egress, ingress] = [end, self.egress, self.ingress].map(u64::from);
         hash::mix(end ^ egress << 40 ^ ingress << 52) as usize % PLACES
     }
 
@@ -155,14 +155,14 @@ impl NextHop {
         self.words() == other.words()
     }
 
-    /// All of it in words: bytes would be compared one by one in the kernel.
+    /// All of it in words: the fields would be compared one by one in the kernel.
     #[inline(always)]
     fn words(&self) -> (u64, u64, u64, u32) {
-        let [a, b, c, d, e, f] = self.source_mac;
-        let [g, h, i, j, k, l] = self.destination_mac;
+        let [a, b, c] = self.source_mac.map(u64::from);
+        let [d, e, f] = self.destination_mac.map(u64::from);
         (
-            u64::from_ne_bytes([a, b, c, d, e, f, g, h]),
-            u64::from(u32::from_ne_bytes([i, j, k, l])) << 32 | u64::from(self.mtu),
+            a | b << 16 | c << 32 | d << 48,
+            (e | f << 16) << 32 | u64::from(self.mtu),
             u64::from(self.ingress) << 32 | u64::from(self.egress),
             u32::from(self.delivery) << 16 | u32::from(self.is_routed),
         )
@@ -184,8 +184,8 @@ mod tests {
         ingress: 2,
         egress: 3,
         mtu: 1500,
-        source_mac: [2, 0, 0, 0, 0, 1],
-        destination_mac: [2, 0, 0, 0, 0, 2],
+        source_mac: [2, 0, 1],
+        destination_mac: [2, 0, 2],
         delivery: NextHop::REDIRECT,
         is_routed: 0,
     };
@@ -211,11 +211,12 @@ mod tests {
             },
         ];
         for byte in 0..6 {
+            let bit = 0x40 << (byte % 2 * 8);
             let mut hop = HOP;
-            hop.source_mac[byte] ^= 0x40;
+            hop.source_mac[byte / 2] ^= bit;
             others.push(hop);
             let mut hop = HOP;
-            hop.destination_mac[byte] ^= 0x40;
+            hop.destination_mac[byte / 2] ^= bit;
             others.push(hop);
         }
         others

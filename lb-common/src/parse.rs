@@ -3,6 +3,9 @@
 //! A packet that is not understood in full is passed, with the reason: only a packet known to be for a
 //! service may be touched.
 
+mod message;
+mod part;
+
 use network_types::{
     ip::{Ipv4Hdr, Ipv6Hdr},
     tcp::TcpHdr,
@@ -15,10 +18,17 @@ use crate::limits::{EXTENSION_HEADERS, VLAN_TAGS};
 use crate::verdict::Reason;
 use crate::verifier::obscure;
 
+pub use message::{Error, Message, Messages};
+pub use part::{Part, Parts};
+
 /// IP protocol number of TCP.
 pub const TCP: u8 = 6;
 /// IP protocol number of UDP.
 pub const UDP: u8 = 17;
+/// IP protocol number of ICMP.
+pub const ICMP: u8 = 1;
+/// IP protocol number of ICMPv6.
+pub const ICMP6: u8 = 58;
 
 /// What announces IPv4 at the link layer.
 pub const ETHER_IPV4: u16 = 0x0800;
@@ -34,7 +44,7 @@ const AUTHENTICATION: u8 = 51;
 const DESTINATION_OPTIONS: u8 = 60;
 
 /// No offset of an IP header is larger: 14 bytes of Ethernet and two tags. A mask.
-const MAX_NETWORK: usize = 0x1f;
+pub const MAX_NETWORK: usize = 0x1f;
 /// No offset of a transport header is larger: four extension headers of 2 KiB. A mask.
 const MAX_TRANSPORT: usize = 0x3fff;
 
@@ -186,18 +196,10 @@ impl Parse for V6 {
         if ip.vcf[0] >> 4 != 6 {
             return Err(Reason::Malformed);
         }
-        let (mut protocol, hops) = (ip.next_hdr, ip.hop_limit);
+        let hops = ip.hop_limit;
         let (source, destination) = (Self::from_bytes(ip.src_addr), Self::from_bytes(ip.dst_addr));
         let payload = u16::from_be_bytes(ip.payload_len);
-        let mut transport = offset + size_of::<Ipv6Hdr>();
-        for _ in 0..EXTENSION_HEADERS {
-            if protocol != HOP_BY_HOP && protocol != DESTINATION_OPTIONS {
-                break;
-            }
-            let extension: &Extension = frame.header(transport).ok_or(Reason::Truncated)?;
-            protocol = extension.next_header;
-            transport += 8 + ((extension.length as usize) << 3);
-        }
+        let (protocol, transport) = behind_extensions(frame, ip.next_hdr, offset)?;
         match protocol {
             TCP | UDP => {}
             FRAGMENT => return Err(Reason::Fragment),
@@ -225,6 +227,26 @@ impl Parse for V6 {
             ports,
         ))
     }
+}
+
+/// Number and offset of the first header that is not an extension header looked through. The IPv6
+/// header stands at `offset`, and `protocol` is what it says follows.
+#[inline(always)]
+fn behind_extensions<F: Frame + ?Sized>(
+    frame: &F,
+    mut protocol: u8,
+    offset: usize,
+) -> Result<(u8, usize), Reason> {
+    let mut transport = offset + size_of::<Ipv6Hdr>();
+    for _ in 0..EXTENSION_HEADERS {
+        if protocol != HOP_BY_HOP && protocol != DESTINATION_OPTIONS {
+            break;
+        }
+        let extension: &Extension = frame.header(transport).ok_or(Reason::Truncated)?;
+        protocol = extension.next_header;
+        transport += 8 + ((extension.length as usize) << 3);
+    }
+    Ok((protocol, transport))
 }
 
 /// Source port, destination port, signals.

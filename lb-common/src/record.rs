@@ -198,6 +198,16 @@ pub mod egress {
     pub const GENERIC: u32 = 4;
 }
 
+/// What the kernel program leaves to other programs: places of map `WAYS`, filled by the daemon.
+pub mod ways {
+    /// Fragments.
+    pub const FRAGMENT: u32 = 0;
+    /// What is neither TCP nor UDP.
+    pub const MESSAGE: u32 = 1;
+    /// Number of places.
+    pub const COUNT: u32 = 2;
+}
+
 /// Destination MAC address that marks a frame for `lb_deliver`: locally administered, nobody's.
 pub const HAND_OVER_MAC: [u8; 6] = *b"\x02lb\x00>>";
 

@@ -1,5 +1,8 @@
 //! Turning a packet: addresses, ports, hop count and checksums. Nothing else of it changes.
 
+mod echo;
+mod error;
+
 use network_types::{
     ip::{Ipv4Hdr, Ipv6Hdr},
     tcp::TcpHdr,
@@ -10,6 +13,9 @@ use crate::address::{Address, V4, V6};
 use crate::checksum::Delta;
 use crate::frame::Frame;
 use crate::parse::{Packet, TCP};
+
+pub use echo::{RewriteEcho, rewrite_echo};
+pub use error::{RewriteQuote, rewrite_error};
 
 /// What a packet's addresses and ports become.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,13 +49,7 @@ pub fn rewrite<A: Rewrite, F: Frame + ?Sized>(
     packet: &Packet<A>,
     to: &Tuple<A>,
 ) -> Option<()> {
-    let mut addresses = Delta::NONE;
-    for i in 0..A::WORDS {
-        addresses = addresses
-            .word(packet.source.word(i), to.source.word(i))
-            .word(packet.destination.word(i), to.destination.word(i));
-    }
-    A::network(frame, packet, to, addresses)?;
+    let addresses = rewrite_addresses(frame, packet, to)?;
     let ports = addresses.word(
         pair(packet.source_port, packet.destination_port),
         pair(to.source_port, to.destination_port),
@@ -66,6 +66,30 @@ pub fn rewrite<A: Rewrite, F: Frame + ?Sized>(
         udp.check = ports.apply_udp(udp.check);
     }
     Some(())
+}
+
+/// Writes the addresses alone and takes one hop off: all there is to turn of a later fragment. The change
+/// of the addresses.
+#[inline(always)]
+pub fn rewrite_addresses<A: Rewrite, F: Frame + ?Sized>(
+    frame: &mut F,
+    packet: &Packet<A>,
+    to: &Tuple<A>,
+) -> Option<Delta> {
+    let addresses = addresses(packet, to);
+    A::network(frame, packet, to, addresses)?;
+    Some(addresses)
+}
+
+#[inline(always)]
+fn addresses<A: Address>(packet: &Packet<A>, to: &Tuple<A>) -> Delta {
+    let mut addresses = Delta::NONE;
+    for i in 0..A::WORDS {
+        addresses = addresses
+            .word(packet.source.word(i), to.source.word(i))
+            .word(packet.destination.word(i), to.destination.word(i));
+    }
+    addresses
 }
 
 /// Both ports as the word they are in the packet.

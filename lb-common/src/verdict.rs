@@ -32,6 +32,15 @@ macro_rules! reasons {
         }
 
         impl Reason {
+            /// The reason of a counter; [`Reason::Inconsistent`] if there is no such counter.
+            #[inline(always)]
+            pub const fn from_index(index: u8) -> Self {
+                $(if index == Self::$reason as u8 {
+                    return Self::$reason;
+                })+
+                Self::Inconsistent
+            }
+
             /// Every reason, in the order of their counters.
             pub const ALL: &'static [Self] = &[$(Self::$reason,)+];
 
@@ -60,12 +69,14 @@ reasons! {
     HandedOver = Forward, "handed-over", "Translated and given to the kernel to deliver: no neighbour entry yet, or a device XDP cannot send on.";
     NotIp = Pass, "not-ip", "Neither IPv4 nor IPv6, such as ARP.";
     NotForService = Pass, "not-for-service", "No service has this address, port and protocol.";
-    OtherProtocol = Pass, "other-protocol", "IP, but neither TCP nor UDP, such as ICMP.";
+    OtherProtocol = Pass, "other-protocol", "IP, but neither TCP nor UDP, nor an ICMP error or an echo request to a service that answers.";
     Truncated = Pass, "truncated", "The frame ends before its headers do.";
     Malformed = Pass, "malformed", "A header contradicts itself.";
-    Fragment = Pass, "fragment", "A fragment of a larger packet: its ports cannot be trusted to be there.";
+    Fragment = Pass, "fragment", "A later fragment of a packet whose first one was not forwarded, or has not come yet.";
     ExtensionHeader = Pass, "extension-header", "An IPv6 extension header that is not looked through.";
     Expiring = Pass, "expiring", "For a service, but with a TTL or hop limit of 1: the kernel answers.";
+    UnclearQuote = Pass, "unclear-quote", "An ICMP error that quotes too little of a packet to tell its flow.";
+    UnrelatedError = Pass, "unrelated-error", "An ICMP error about a packet of no known flow.";
     NoFlow = Drop, "no-flow", "For a service, in the middle of a TCP connection that no flow is known of.";
     EmptySlot = Drop, "empty-slot", "A new flow met a slot without an endpoint: the service has none.";
     FlowTableFull = Drop, "flow-table-full", "A new flow found no room beside live flows.";
@@ -88,6 +99,7 @@ mod tests {
     fn a_reason_is_the_index_of_its_counter() {
         for (index, reason) in Reason::ALL.iter().enumerate() {
             assert_eq!(*reason as usize, index);
+            assert_eq!(Reason::from_index(index as u8), *reason);
         }
     }
 

@@ -1,11 +1,13 @@
 //! Which endpoint a packet's flow has. What is done once a flow and not once a packet is in `rare`.
 
 use lb_common::{
+    address::Address,
     flow::{Client, Flows, Found, State, find_by_client, find_by_endpoint, step},
     hash,
     parse::{Packet, Signals, UDP},
     phase::{Phase, Side},
     record::{Endpoint, Service, TableRef},
+    rewrite::Tuple,
     verdict::Reason,
 };
 
@@ -34,6 +36,32 @@ pub struct ToClient<A> {
     pub client: A,
     /// Its port, host order.
     pub client_port: u16,
+}
+
+impl ToEndpoint {
+    /// What the packet's addresses and ports become.
+    #[inline(always)]
+    pub fn tuple<A: Address>(&self) -> Tuple<A> {
+        Tuple {
+            source: A::from_wide(self.endpoint.source),
+            destination: A::from_wide(self.endpoint.address),
+            source_port: self.node_port,
+            destination_port: self.endpoint.port,
+        }
+    }
+}
+
+impl<A: Address> ToClient<A> {
+    /// What the packet's addresses and ports become.
+    #[inline(always)]
+    pub fn tuple(&self) -> Tuple<A> {
+        Tuple {
+            source: A::from_wide(self.service.address),
+            destination: self.client,
+            source_port: self.service.port(),
+            destination_port: self.client_port,
+        }
+    }
 }
 
 /// The endpoint of a client's packet: its flow's, or a new flow's choice.
@@ -78,6 +106,34 @@ where
     })
 }
 
+/// As [`of_client`], of a flow there is, of which this packet tells nothing.
+#[inline(always)]
+pub fn known_of_client<A>(
+    packet: &Packet<A>,
+    (service_id, service): (u16, &'static Service),
+    now: u32,
+) -> Option<ToEndpoint>
+where
+    A: Client,
+    FlowMap: Flows<A>,
+{
+    let hash = hash::flow(
+        &SecretKeys,
+        service.basis,
+        packet.source,
+        packet.source_port,
+    );
+    let key = packet.source.key(packet.source_port, service_id);
+    let found = find_by_client(&FlowMap, hash, key, now)?;
+    let id = found.state.endpoint();
+    Some(ToEndpoint {
+        id,
+        endpoint: ENDPOINTS.get(id as u32)?,
+        node_port: found.state.node_port(),
+        hash,
+    })
+}
+
 /// Why a packet goes nowhere that is of no flow and opens none.
 #[inline(always)]
 fn without_flow(service: &Service) -> Reason {
@@ -99,6 +155,18 @@ fn starts_anew(state: State, signals: Signals) -> bool {
 pub fn of_endpoint<A>(packet: &Packet<A>, now: u32) -> Option<ToClient<A>>
 where
     A: Client + Rare,
+    FlowMap: Flows<A>,
+{
+    let (found, to) = known_of_endpoint(packet, now)?;
+    follow::<A>(&found, Side::Endpoint, packet.signals, to.service, now);
+    Some(to)
+}
+
+/// As [`of_endpoint`], of a packet that tells nothing of its flow. The flow, too.
+#[inline(always)]
+pub fn known_of_endpoint<A>(packet: &Packet<A>, now: u32) -> Option<(Found<A::Key>, ToClient<A>)>
+where
+    A: Client,
     FlowMap: Flows<A>,
 {
     let ports = node_ports();
@@ -124,13 +192,13 @@ where
     }
     let (client, client_port, service) = A::from_key(found.key);
     let service = SERVICES.get(service as u32)?;
-    follow::<A>(&found, Side::Endpoint, packet.signals, service, now);
-    Some(ToClient {
+    let to = ToClient {
         id,
         service,
         client,
         client_port,
-    })
+    };
+    Some((found, to))
 }
 
 /// Notes one packet of a known flow.

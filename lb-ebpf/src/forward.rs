@@ -18,12 +18,13 @@ use lb_common::{
     frame::{Ethernet, Frame},
     hash,
     next_hop::NextHop,
-    parse::Packet,
+    parse::{self, Network, Packet, Parts},
     record::{HAND_OVER_MAC, egress, hand_over_to},
     rewrite::Tuple,
     verdict::Reason,
 };
 
+use crate::aside::Outcome;
 use crate::frame::XdpFrame;
 use crate::maps::{self, SecretKeys, now};
 
@@ -126,6 +127,30 @@ pub fn hop<A: Route>(
     Err(Reason::TooBig)
 }
 
+/// Sends a packet that was turned already, where its own header says.
+#[inline(always)]
+pub fn turned(frame: &mut XdpFrame) -> Outcome {
+    match parse::network(frame)? {
+        Network::V4(offset) => turned_family::<V4>(frame, offset),
+        Network::V6(offset) => turned_family::<V6>(frame, offset),
+    }
+}
+
+#[inline(always)]
+fn turned_family<A: Parts + Route>(frame: &mut XdpFrame, offset: usize) -> Outcome {
+    // It was parsed before: whatever is wrong now is no reason to pass it.
+    let part = A::part(frame, offset).map_err(|_| Reason::Inconsistent)?;
+    let packet = &part.packet;
+    let to = Tuple {
+        source: packet.source,
+        destination: packet.destination,
+        source_port: 0,
+        destination_port: 0,
+    };
+    let hop = hop(frame, &Parcel::of(packet, to), now())?;
+    send(frame, hop)
+}
+
 /// Asks the kernel and remembers the answer, in the place it tells.
 ///
 /// Out of line, because the question is large and the program's stack is small.
@@ -161,8 +186,8 @@ fn ask<A: Route>(frame: &XdpFrame, parcel: &Parcel<A>, destination: u64) -> Resu
         ingress,
         egress: question.ifindex,
         mtu,
-        source_mac: mac(&question.smac),
-        destination_mac: mac(&question.dmac),
+        source_mac: pairs(&question.smac),
+        destination_mac: pairs(&question.dmac),
         delivery,
         is_routed: u16::from(A::answered(question) != to.destination),
     };
@@ -185,15 +210,21 @@ impl Question {
     }
 }
 
-/// A MAC address, read in pairs of bytes. On the stack it stands at an even address, and the verifier
-/// refuses the wider loads that the compiler would make of an ordinary copy; in a map value that copy
-/// would be a call of `memmove`, byte by byte.
+/// A MAC address in pairs of bytes. On the stack it stands at an even address, and the verifier refuses
+/// the wider loads that the compiler would make of an ordinary copy.
 #[inline(always)]
-fn mac(bytes: &[u8; 6]) -> [u8; 6] {
-    let pairs = bytes.as_ptr().cast::<u16>();
+fn pairs(mac: &[u8; 6]) -> [u16; 3] {
+    let pairs = mac.as_ptr().cast::<u16>();
     // SAFETY: six bytes at an even address, as the layout of the kernel's struct has it.
+    [0, 1, 2].map(|i| unsafe { pairs.add(i).read_volatile() })
+}
+
+/// A MAC address of a map value, of which an ordinary copy would be a call of `memmove`, byte by byte.
+#[inline(always)]
+fn mac(pairs: &[u16; 3]) -> [u8; 6] {
+    // SAFETY: read from a reference.
     let [[a, b], [c, d], [e, f]] =
-        [0, 1, 2].map(|i| unsafe { pairs.add(i).read_volatile() }.to_ne_bytes());
+        [0, 1, 2].map(|i| unsafe { pairs.as_ptr().add(i).read_volatile() }.to_ne_bytes());
     [a, b, c, d, e, f]
 }
 
@@ -213,10 +244,7 @@ fn delivery(ingress: u32, egress: u32) -> u16 {
 
 /// Gives the frame its link-layer addresses and says how it leaves.
 #[inline(always)]
-pub fn send(
-    frame: &mut XdpFrame,
-    (hop, delivery): (&NextHop, u16),
-) -> Result<(Reason, u32), Reason> {
+pub fn send(frame: &mut XdpFrame, (hop, delivery): (&NextHop, u16)) -> Outcome {
     let ethernet: &mut Ethernet = frame.header_mut(0).ok_or(Reason::Inconsistent)?;
     if delivery == NextHop::HAND_OVER {
         // Both: before a tunnel's headers nobody has written any.
@@ -241,7 +269,7 @@ pub fn send_beside(
     frame: &mut XdpFrame,
     (hop, delivery): (&NextHop, u16),
     endpoint: u16,
-) -> Result<(Reason, u32), Reason> {
+) -> Outcome {
     if hop.is_routed != 0 {
         return Err(Reason::NotOnLink);
     }

@@ -1,19 +1,24 @@
 //! The kernel program: a packet's way through the node.
 //!
 //! ```text
-//!  frame ─ parse ─ service? ─┬─ flow? ─┬─ select ─ admit ─┬─ rewrite ─ forward ─ count
-//!                            │         └──────────────────┤
-//!                            └─ reply of an endpoint? ────┘
+//!  frame ─ parse ─┬─ service? ─┬─ flow? ─┬─ select ─ admit ─┬─ rewrite ─ forward ─ count
+//!                 │            │         └──────────────────┤
+//!                 │            └─ reply of an endpoint? ────┤
+//!                 ├─ fragment ─ first, or the first known? ─┤
+//!                 └─ ICMP ─ error about a flow, or echo? ───┘
 //! ```
 //!
 //! | file | holds |
 //! |---|---|
 //! | `pipeline` | the steps in order |
 //! | `service`, `flow`, `select`, `forward`, `count` | a step each |
+//! | `carry` | what an endpoint gets as it is: to its link-layer address, in a tunnel |
 //! | `range` | which service has a port of many |
 //! | `rule` | which table a client of a service has |
 //! | `rare` | admission and each step of a flow's life: once a flow, not once a packet |
 //! | `too_big` | the answer to a packet larger than its way out |
+//! | `fragment`, `icmp` | the ways of what is not a whole TCP or UDP packet |
+//! | `aside` | these as programs of their own |
 //! | `deliver` | what XDP cannot send, sent by the kernel |
 //! | `maps` | every map: key → value, who writes, who reads |
 //! | `frame` | the only pointer arithmetic |
@@ -26,11 +31,15 @@
 #![no_std]
 #![no_main]
 
+mod aside;
+mod carry;
 mod count;
 mod deliver;
 mod flow;
 mod forward;
+mod fragment;
 mod frame;
+mod icmp;
 mod maps;
 mod pipeline;
 mod range;
@@ -49,6 +58,18 @@ use aya_ebpf::{
 #[xdp]
 pub fn lb(ctx: XdpContext) -> u32 {
     pipeline::run(ctx)
+}
+
+/// Every frame with a fragment, from [`lb`].
+#[xdp]
+pub fn lb_fragment(ctx: XdpContext) -> u32 {
+    aside::run_fragment(ctx)
+}
+
+/// Every frame with an IP packet that is neither TCP nor UDP, from [`lb`].
+#[xdp]
+pub fn lb_message(ctx: XdpContext) -> u32 {
+    aside::run_message(ctx)
 }
 
 /// Every frame that [`lb`] passed to the kernel, on the same interface.

@@ -11,6 +11,9 @@
 //! | `RULE_TABLES` | rule → its table, as in [`Service`] | daemon | `lb` |
 //! | `DEALT` | service id or rule → turns taken, where flows take turns | `lb` | `lb` |
 //! | `FLOWS4`, `FLOWS6` | bucket → 4 flow entries | `lb`; the daemon clears dead ones | both |
+//! | `FRAGMENTS` | fragments of a packet → where its first one went | `lb` | `lb` |
+//! | `ECHO` | address and family → 1: echo requests to it are answered | daemon | `lb` |
+//! | `WAYS` | [`ways`](lb_common::record::ways) → program | daemon | `lb` |
 //! | `NEXT_HOPS` | CPU → [`NextHops`] | `lb` | `lb` |
 //! | `EGRESS` | interface index → what XDP can do there | daemon | `lb` |
 //! | `COUNTERS` | endpoint id → [`EndpointCounters`], each CPU its own | `lb` | daemon |
@@ -23,23 +26,25 @@ use core::ptr;
 
 use aya_ebpf::{
     Global,
-    bindings::BPF_F_MMAPABLE,
+    bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC},
     helpers::{bpf_get_smp_processor_id, bpf_ktime_get_coarse_ns},
     macros::map,
-    maps::{Array, HashMap, LpmTrie, PerCpuArray},
+    maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, ProgramArray},
+    programs::XdpContext,
 };
 use lb_common::{
-    address::{V4, V6},
+    address::{Address, V4, V6},
     flow::{Bucket, Client, Flows, NodePorts},
+    fragment::{FragmentKey, FragmentWay},
     hash::{KEYS, Keys},
     limits::{
-        ENDPOINTS as MAX_ENDPOINTS, PAGES, RANGED, RULE_PREFIXES, RULES as MAX_RULES,
-        SERVICES as MAX_SERVICES, TICK_SHIFT, TOO_BIG_ANSWERS,
+        ENDPOINTS as MAX_ENDPOINTS, FRAGMENTS as MAX_FRAGMENTS, PAGES, RANGED, RULE_PREFIXES,
+        RULES as MAX_RULES, SERVICES as MAX_SERVICES, TICK_SHIFT, TOO_BIG_ANSWERS,
     },
     next_hop::NextHops,
     record::{
         BackendName, Dealt, Endpoint, EndpointCounters, PortRanges, Service, SlotPage, TableRef,
-        turns_of_rule,
+        turns_of_rule, ways,
     },
     verdict::REASONS as MAX_REASONS,
 };
@@ -83,6 +88,16 @@ pub static FLOWS4: Array<Bucket<<V4 as Client>::Key>> = Array::with_max_entries(
 /// Bucket → IPv6 flow entries. The loader sets the size.
 #[map]
 pub static FLOWS6: Array<Bucket<<V6 as Client>::Key>> = Array::with_max_entries(1, MAPPED);
+/// Where first fragments were sent.
+#[map]
+pub static FRAGMENTS: LruHashMap<FragmentKey, FragmentWay> =
+    LruHashMap::with_max_entries(MAX_FRAGMENTS, 0);
+/// Wide address and family byte → 1, if echo requests to the address are answered.
+#[map]
+pub static ECHO: HashMap<[u64; 3], u8> = HashMap::with_max_entries(MAX_SERVICES, BPF_F_NO_PREALLOC);
+/// Programs that `lb` leaves packets to.
+#[map]
+pub static WAYS: ProgramArray = ProgramArray::with_max_entries(ways::COUNT, 0);
 /// Where destinations were last sent. The loader sets the size.
 #[map]
 pub static NEXT_HOPS: Array<NextHops> = Array::with_max_entries(1, MAPPED);
@@ -273,4 +288,27 @@ pub fn next_hops() -> Option<&'static mut NextHops> {
 pub fn egress(interface: u32) -> u32 {
     // SAFETY: a copy of one word; an entry that is deleted meanwhile only makes it old.
     unsafe { EGRESS.get(interface) }.copied().unwrap_or(0)
+}
+
+/// Whether echo requests to an address are answered.
+#[inline(always)]
+pub fn answers_echo<A: Address>(address: A) -> bool {
+    let [head, tail] = address.wide();
+    // SAFETY: only whether there is an entry is looked at.
+    unsafe { ECHO.get([head, tail, A::FAMILY as u64]) }.is_some()
+}
+
+/// Where the first fragment of a packet was sent.
+#[inline(always)]
+pub fn fragment_way(key: &FragmentKey) -> Option<FragmentWay> {
+    // SAFETY: copied at once. Another processor may be writing another way there: that takes a packet
+    // with the same key, whose fragments could not be told apart anyway.
+    unsafe { FRAGMENTS.get(key) }.copied()
+}
+
+/// Leaves the packet to another program. Comes back only if there is none.
+#[inline(always)]
+pub fn go_on(ctx: &XdpContext, way: u32) {
+    // SAFETY: the programs are made for the same context.
+    unsafe { WAYS.tail_call(ctx, way) };
 }

@@ -45,6 +45,9 @@ pub struct Service {
     pub idle: Idle,
     /// How packets reach the endpoints.
     pub delivery: Delivery,
+    /// Whether echo requests to the virtual address are answered. They are if any of its services says
+    /// so.
+    pub echo: bool,
     /// The groups that share the service's new flows. Weights sum to [`Weight::TOTAL`].
     pub backends: Vec<Backend>,
 }

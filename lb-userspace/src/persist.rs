@@ -235,6 +235,7 @@ mod tests {
             selection: Selection::default(),
             idle: Idle::default(),
             delivery: Delivery::default(),
+            echo: false,
             backends: Vec::new(),
         };
         let counters = Counters {

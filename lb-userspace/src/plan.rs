@@ -20,6 +20,7 @@ mod tables;
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail};
@@ -70,6 +71,10 @@ pub enum Write {
     FreeEndpoint(u16),
     /// Gives a backend's index back.
     FreeBackend(u16),
+    /// Lets echo requests to an address be answered.
+    AnswerEcho(EchoAddress),
+    /// Lets them pass again.
+    IgnoreEcho(EchoAddress),
 }
 
 /// Which kernel ids the wanted things have.
@@ -140,6 +145,7 @@ impl Plan {
         for write in visible {
             planner.write(write);
         }
+        planner.echo(desired);
         planner.remove_services();
         planner.port_ranges(desired)?;
         Ok(planner.plan)
@@ -337,6 +343,21 @@ impl Planner {
         })
     }
 
+    /// Answers echo requests to the addresses whose services say so, and to no others.
+    fn echo(&mut self, desired: &Desired) {
+        let services = desired.services.iter().filter(|service| service.echo);
+        let wanted: BTreeSet<EchoAddress> = services
+            .map(|service| echo_address(service.address.ip()))
+            .collect();
+        let answered = self.image.echo.clone();
+        for &address in wanted.difference(&answered) {
+            self.write(Write::AnswerEcho(address));
+        }
+        for &address in answered.difference(&wanted) {
+            self.write(Write::IgnoreEcho(address));
+        }
+    }
+
     /// Closes the services that are not wanted, and removes those that were closed before and have no
     /// flows left: no endpoint was kept for one.
     fn remove_services(&mut self) {
@@ -361,6 +382,15 @@ impl Planner {
             self.write(write);
         }
     }
+}
+
+/// Key of map `ECHO`: the wide address, and the family's byte.
+pub type EchoAddress = [u64; 3];
+
+/// The key of an address.
+pub fn echo_address(address: IpAddr) -> EchoAddress {
+    let (family, [head, tail]) = address::wide(address);
+    [head, tail, family.into()]
 }
 
 /// What names a service in the kernel.

@@ -10,10 +10,14 @@
 //! | `flow` | a flow's life |
 //! | `select` | which endpoint a new flow gets |
 //! | `million` | a million prefixes |
+//! | `fragment` | the first fragment of a packet, and the others |
+//! | `message` | ICMP errors about a flow, echo requests |
 //! | `room` | what happens when there is no room |
 
 mod flow;
 mod forward;
+mod fragment;
+mod message;
 mod million;
 mod modes;
 mod pass;
@@ -35,8 +39,16 @@ type Case = (&'static str, fn(&mut Stage<'_>));
 /// Every case.
 pub fn trials() -> Vec<Trial> {
     let shared = Shared::default();
-    let cases = pass::CASES.iter().chain(forward::CASES).chain(flow::CASES);
-    let cases = cases.chain(select::CASES).chain(modes::CASES);
+    let cases = [
+        pass::CASES,
+        forward::CASES,
+        flow::CASES,
+        fragment::CASES,
+        message::CASES,
+        select::CASES,
+        modes::CASES,
+    ];
+    let cases = cases.into_iter().flatten();
     let mut trials: Vec<Trial> = cases
         .map(|&(name, case)| {
             let shared = shared.clone();

@@ -1,5 +1,6 @@
 //! The loaded program against the reference model, on random and mutated frames.
 
+mod aside;
 mod scene;
 mod traffic;
 

@@ -7,13 +7,16 @@
 //! and adopts it.
 
 mod decide;
+mod fragment;
 mod life;
+mod message;
+mod part;
 mod read;
 mod too_big;
 mod turn;
 mod wrap;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 
@@ -26,8 +29,11 @@ use lb_userspace::table::{self, SlotCount, Table};
 use lb_userspace::weights::Weight;
 
 use crate::packet::{Mac, TCP, UDP};
+use fragment::Fragments;
 pub use life::Idle;
 use life::Life;
+use message::Error;
+use part::Part;
 pub use read::{Read, read};
 pub use too_big::too_big;
 use turn::turn;
@@ -77,45 +83,42 @@ pub struct Prediction {
     before: Vec<u8>,
     sent: Option<Sent>,
     effect: Effect,
+    remembered: Remembered,
+}
+
+/// What is made of a packet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Turned {
+    /// Of one with ports.
+    Packet(Read, Goal),
+    /// Of a later fragment: other addresses.
+    Later(Part, (IpAddr, IpAddr)),
+    /// Of an error: as of the packet that answers the quoted one.
+    Error(Error, Turn),
+    /// Of a later fragment, or an error, to an endpoint that gets it as it is.
+    Carried(Part, Carry),
+    /// Of an echo request: the reply.
+    Echo(Part),
+    /// The answer that so many bytes would have fitted.
+    Told(u32),
 }
 
 /// What becomes of a frame that is sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Sent {
-    read: Read,
-    goal: Goal,
+    turned: Turned,
     /// Unchanged if not said.
     source_mac: Option<Mac>,
     destination_mac: Option<Mac>,
 }
 
-/// What a packet becomes.
+/// What a packet with ports becomes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Goal {
     /// One with another source and destination.
     Turn(Turn),
     /// The same, one hop on, alone or in a tunnel.
     Carry(Carry),
-    /// The answer that so many bytes would have fitted.
-    Tell(u32),
-}
-
-impl Goal {
-    /// Where the kernel is asked the way to.
-    fn address(&self) -> Option<IpAddr> {
-        match self {
-            Self::Turn((_, to)) => Some(to.ip()),
-            Self::Carry(carry) => Some(carry.to),
-            Self::Tell(_) => None,
-        }
-    }
-
-    fn overhead(&self) -> u32 {
-        match self {
-            Self::Carry(carry) => carry.overhead(),
-            Self::Turn(_) | Self::Tell(_) => 0,
-        }
-    }
 }
 
 /// What a packet changes.
@@ -125,6 +128,18 @@ enum Effect {
     Follow(Tuple, Life),
     Admit(Tuple, Flow),
 }
+
+/// What becomes of later fragments.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Onward {
+    /// Other addresses.
+    Turn((IpAddr, IpAddr)),
+    /// The same, one hop on.
+    Carry(Carry),
+}
+
+/// A first fragment that was seen, and what becomes of later ones.
+type Remembered = Option<(Fragments, Onward)>;
 
 /// A flow's client side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -178,6 +193,9 @@ pub struct Model {
     dealt: HashMap<Turns, usize>,
     flows: HashMap<Tuple, Flow>,
     backs: HashMap<Back, Tuple>,
+    echo: HashSet<IpAddr>,
+    /// What becomes of later fragments, and the tick of the first one.
+    fragments: HashMap<Fragments, (Onward, u32)>,
     route: Box<dyn Fn(IpAddr) -> Route + Send>,
 }
 
@@ -196,6 +214,8 @@ impl Model {
             dealt: HashMap::new(),
             flows: HashMap::new(),
             backs: HashMap::new(),
+            echo: HashSet::new(),
+            fragments: HashMap::new(),
             route: Box::new(route),
         }
     }
@@ -206,6 +226,8 @@ impl Model {
     /// If a table cannot be built.
     pub fn apply(&mut self, services: &[desired::Service]) -> Result<()> {
         self.services.clear();
+        let answering = services.iter().filter(|service| service.echo);
+        self.echo = answering.map(|service| service.address.ip()).collect();
         for service in services {
             let protocol = protocol_number(service.protocol);
             let (address, port) = (service.address.ip(), service.address.port());
@@ -290,10 +312,10 @@ impl Model {
     /// What the program should do with a frame that comes in at tick `now` on interface `ingress`.
     #[must_use]
     pub fn predict(&self, frame: &[u8], ingress: u32, now: u32) -> Prediction {
-        let mut effect = Effect::Nothing;
+        let (mut effect, mut remembered) = (Effect::Nothing, None);
         let decided = self
-            .decide(frame, now, &mut effect)
-            .and_then(|(read, goal)| self.forward(frame, read, goal, ingress));
+            .decide(frame, now, &mut effect, &mut remembered)
+            .and_then(|turned| self.forward(frame, turned, ingress));
         let (reason, action, sent) = match decided {
             Ok((reason, action, sent)) => (reason, action, Some(sent)),
             Err(reason) if reason.verdict() == Verdict::Drop => (reason, XDP_DROP, None),
@@ -306,6 +328,7 @@ impl Model {
             before: frame.to_owned(),
             sent,
             effect,
+            remembered,
         }
     }
 
@@ -328,7 +351,13 @@ impl Model {
         let mut prediction = prediction.clone();
         let given = prediction.adopt_node_port(frame);
         prediction.adopt_endpoint_id(frame);
-        ensure!(frame == prediction.frame(), "the frame differs");
+        // What is dropped may have been turned before.
+        if action != XDP_DROP {
+            ensure!(frame == prediction.frame(), "the frame differs");
+        }
+        if let Some((fragments, onward)) = prediction.remembered {
+            self.fragments.insert(fragments, (onward, prediction.now));
+        }
         match prediction.effect {
             Effect::Nothing => {}
             Effect::Follow(tuple, life) => {
@@ -392,6 +421,7 @@ impl Model {
     pub fn forget_flows(&mut self) {
         self.flows.clear();
         self.backs.clear();
+        self.fragments.clear();
     }
 
     /// Flows the model has known, dead ones included.
@@ -407,14 +437,13 @@ type Turn = (SocketAddr, SocketAddr);
 impl Prediction {
     /// Takes the node port out of the program's output if it could not be predicted, and tells it.
     fn adopt_node_port(&mut self, out: &[u8]) -> Option<u16> {
-        let sent = self.sent.as_mut()?;
-        let Goal::Turn((source, _)) = &mut sent.goal else {
+        let Turned::Packet(read, Goal::Turn((source, _))) = &mut self.sent.as_mut()?.turned else {
             return None;
         };
         if source.port() != UNKNOWN {
             return None;
         }
-        let at = sent.read.transport;
+        let at = read.transport;
         let node_port = u16::from_be_bytes([*out.get(at)?, *out.get(at + 1)?]);
         source.set_port(node_port);
         Some(node_port)
@@ -440,10 +469,24 @@ impl Prediction {
         let Some(sent) = &self.sent else {
             return self.before.clone();
         };
-        let mut frame = match &sent.goal {
-            Goal::Turn(to) => turn(&self.before, &sent.read, *to),
-            Goal::Carry(carry) => wrap(&self.before, &sent.read, carry),
-            Goal::Tell(mtu) => too_big(&self.before, *mtu),
+        let mut frame = match &sent.turned {
+            Turned::Packet(read, Goal::Turn(to)) => turn(&self.before, read, *to),
+            Turned::Packet(
+                Read {
+                    network, length, ..
+                },
+                Goal::Carry(carry),
+            )
+            | Turned::Carried(
+                Part {
+                    network, length, ..
+                },
+                carry,
+            ) => wrap(&self.before, *network, *length, carry),
+            Turned::Later(part, addresses) => fragment::turn(&self.before, part, *addresses),
+            Turned::Error(error, to) => message::turn_error(&self.before, error, *to),
+            Turned::Echo(part) => message::turn_echo(&self.before, part),
+            Turned::Told(mtu) => too_big(&self.before, *mtu),
         };
         if let Some(destination) = sent.destination_mac {
             frame[..6].copy_from_slice(&destination);

@@ -61,7 +61,7 @@ pub struct Packet {
     addresses: Option<(IpAddr, IpAddr)>,
     hops: u8,
     class: u8,
-    /// IPv4: identification. IPv6: flow label.
+    /// IPv4: identification. IPv6: flow label, and identification of a fragment.
     label: u32,
     options: Vec<u8>,
     extensions: Vec<(u8, Vec<u8>)>,
@@ -81,6 +81,12 @@ enum Transport {
     },
     Udp {
         has_checksum: bool,
+    },
+    /// An ICMP or ICMPv6 message: type, code, and the four bytes after the checksum.
+    Message {
+        kind: u8,
+        code: u8,
+        rest: [u8; 4],
     },
     /// The payload is all there is.
     Other(u8),
@@ -180,7 +186,7 @@ impl Packet {
         Self { class, ..self }
     }
 
-    /// IPv4: identification, the lower 16 bits. IPv6: flow label.
+    /// IPv4: identification, the lower 16 bits. IPv6: flow label, and identification of a fragment.
     #[must_use]
     pub fn label(self, label: u32) -> Self {
         Self { label, ..self }
@@ -228,12 +234,7 @@ impl Packet {
     /// IP protocol number, and source port.
     #[must_use]
     pub fn flow_of(&self) -> (u8, u16) {
-        let protocol = match self.transport {
-            Transport::Tcp { .. } => TCP,
-            Transport::Udp { .. } => UDP,
-            Transport::Other(number) => number,
-        };
-        (protocol, self.ports.0)
+        (self.protocol_number(), self.ports.0)
     }
 
     /// The tags of another frame.
@@ -310,6 +311,39 @@ impl Packet {
         }
     }
 
+    /// An ICMP message, for IPv6 an ICMPv6 message: type, code, and the four bytes after the checksum. The
+    /// payload follows.
+    #[must_use]
+    pub fn message(self, kind: u8, code: u8, rest: [u8; 4]) -> Self {
+        Self {
+            transport: Transport::Message { kind, code, rest },
+            ..self
+        }
+    }
+
+    /// The fragments of this packet, each but the last with `length` bytes of it.
+    ///
+    /// # Panics
+    /// If `length` is no multiple of 8.
+    #[must_use]
+    pub fn cut(&self, length: usize) -> Vec<Self> {
+        assert!(length.is_multiple_of(8), "units of 8 bytes");
+        let segment = self.segment();
+        let pieces: Vec<_> = segment.chunks(length).collect();
+        let last = pieces.len() - 1;
+        let place = |index: usize| ((index * length / 8) as u16, index < last);
+        pieces
+            .iter()
+            .enumerate()
+            .map(|(index, piece)| Self {
+                transport: Transport::Other(self.protocol_number()),
+                payload: piece.to_vec(),
+                fragment: Some(place(index)),
+                ..self.clone()
+            })
+            .collect()
+    }
+
     /// An IP packet of another protocol: its payload is all that follows.
     #[must_use]
     pub fn protocol(self, number: u8) -> Self {
@@ -324,6 +358,27 @@ impl Packet {
     pub fn payload(self, payload: &[u8]) -> Self {
         Self {
             payload: payload.to_owned(),
+            ..self
+        }
+    }
+
+    /// Where it comes from.
+    ///
+    /// # Panics
+    /// If it has no addresses.
+    #[must_use]
+    pub fn source(&self) -> IpAddr {
+        self.addresses.expect("an IP packet").0
+    }
+
+    /// The same packet from its destination to its source.
+    #[must_use]
+    pub fn answered(self) -> Self {
+        Self {
+            addresses: self
+                .addresses
+                .map(|(source, destination)| (destination, source)),
+            ports: (self.ports.1, self.ports.0),
             ..self
         }
     }

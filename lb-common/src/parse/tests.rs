@@ -342,3 +342,68 @@ fn signals_are_those_of_the_flags() {
         assert_eq!(seen.has(Signals::SYN), opens, "{flags:#b}");
     }
 }
+
+/// What a fragment says: of whom, whole or first or neither, and its ports if it has them.
+#[test]
+fn a_first_fragment_has_ports_and_a_later_one_has_none() {
+    // More fragments; offset 8 and more; offset 8, the last; whole.
+    for (v4, v6, is_first) in [
+        (0x2000, 1, true),
+        (0x2001, 9, false),
+        (1, 8, false),
+        (0, 0, true),
+    ] {
+        let frame4 = ethernet(&[], ETHER_IPV4, &ipv4(UDP, v4, &[1; 8], &udp()));
+        let header = [0, 0, 0, v6, 0xde, 0xad, 0xbe, 0xef];
+        let frame6 = ethernet(&[], ETHER_IPV6, &ipv6(&[(FRAGMENT, &header)], UDP, &udp()));
+        let part4 = V4::part(&frame4[..], 14).unwrap();
+        let part6 = V6::part(&frame6[..], 14).unwrap();
+        assert_eq!((part4.is_first(), part6.is_first()), (is_first, is_first));
+        assert_eq!((part4.is_whole(), part6.is_whole()), (v4 == 0, v6 == 0));
+        assert_eq!(part4.id, u32::from_ne_bytes([0, 1, 0, 0]));
+        assert_eq!(part6.id, u32::from_ne_bytes([0xde, 0xad, 0xbe, 0xef]));
+        assert_eq!((part4.packet.transport, part6.packet.transport), (42, 62));
+        assert_eq!((part4.packet.source_port, part6.packet.source_port), (0, 0));
+        let ports4 = part4.with_ports(&frame4[..]).unwrap();
+        let ports6 = part6.with_ports(&frame6[..]).unwrap();
+        assert_eq!(
+            (ports4.source_port, ports4.destination_port),
+            (40_000, 9000)
+        );
+        assert_eq!(
+            (ports6.source_port, ports6.destination_port),
+            (40_000, 9000)
+        );
+    }
+}
+
+#[test]
+fn a_part_never_lies_beyond_its_frame() {
+    let header = [0, 0, 0, 1, 0, 0, 0, 1];
+    let v4 = ethernet(&[], ETHER_IPV4, &ipv4(TCP, 0x2000, &[1; 40], &tcp(SYN)));
+    let v6 = ethernet(
+        &[],
+        ETHER_IPV6,
+        &ipv6(&[(0, &[0; 8]), (FRAGMENT, &header)], TCP, &tcp(SYN)),
+    );
+    for (frame, behind) in [(v4, 74), (v6, 70)] {
+        for length in 0..frame.len() {
+            let cut = &frame[..length];
+            let (part, ports) = if behind == 74 {
+                let part = V4::part(cut, 14);
+                (
+                    part.is_ok(),
+                    part.and_then(|part| part.with_ports(cut).map(|_| ())),
+                )
+            } else {
+                let part = V6::part(cut, 14);
+                (
+                    part.is_ok(),
+                    part.and_then(|part| part.with_ports(cut).map(|_| ())),
+                )
+            };
+            assert_eq!(part, length >= behind, "{length}");
+            assert_eq!(ports, Err(Reason::Truncated), "{length}");
+        }
+    }
+}

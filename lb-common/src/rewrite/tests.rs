@@ -2,7 +2,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::checksum::full;
-use crate::parse::{Parse, UDP};
+use crate::parse::{Message, Messages, Parse, UDP};
 
 const NETWORK: usize = 14;
 
@@ -145,6 +145,110 @@ fn v6() -> impl Strategy<Value = V6> + Clone {
     any::<[u64; 2]>().prop_map(V6)
 }
 
+/// An ICMP message between two addresses.
+fn message<A: Build + Messages>(
+    (source, destination): (A, A),
+    hops: u8,
+    head: [u8; 8],
+    payload: &[u8],
+) -> Vec<u8> {
+    let mut message = [&head[..], payload].concat();
+    let mut summed = Vec::new();
+    if A::PROTOCOL == crate::parse::ICMP6 {
+        summed = [source.bytes(), destination.bytes()].concat();
+        summed.extend([0, A::PROTOCOL]);
+        summed.extend((message.len() as u16).to_be_bytes());
+    }
+    summed.extend(&message);
+    message[2..4].copy_from_slice(&full(&summed));
+    let (outer, content) = (
+        Tuple {
+            source,
+            destination,
+            source_port: 0,
+            destination_port: 0,
+        },
+        Content {
+            protocol: A::PROTOCOL,
+            hops,
+            has_checksum: true,
+            payload: Vec::new(),
+        },
+    );
+    let mut frame = vec![0; NETWORK];
+    frame.extend(A::header(&outer, &content, message.len() as u16));
+    frame.extend(message);
+    frame
+}
+
+/// An error about a packet, of whose transport part `quoted` bytes are quoted.
+fn error<A: Build + Messages>(
+    (source, destination): (A, A),
+    hops: u8,
+    about: &Tuple<A>,
+    content: &Content,
+    quoted: usize,
+) -> Vec<u8> {
+    let kind = if A::PROTOCOL == crate::parse::ICMP6 {
+        2
+    } else {
+        3
+    };
+    let mut quote = A::frame(about, content)[NETWORK..].to_vec();
+    quote.truncate(A::HEADER + quoted);
+    let head = [kind, 4, 0, 0, 0, 0, 5, 0];
+    message((source, destination), hops, head, &quote)
+}
+
+/// A turned error, and the one that would have come of an answer's new addresses and ports.
+fn both_errors<A: Build + Messages + RewriteQuote>(
+    reporter: A,
+    about: &Tuple<A>,
+    to: &Tuple<A>,
+    content: &Content,
+    quoted: usize,
+) -> (Vec<u8>, Vec<u8>) {
+    let mut frame = error((reporter, about.source), 9, about, content, quoted);
+    let Ok(Message::Error(parsed)) = A::message(&frame[..], NETWORK) else {
+        panic!("no error")
+    };
+    let answer = parsed.answer();
+    assert!(answer.source == about.destination && answer.destination == about.source);
+    rewrite_error(&mut frame[..], &parsed, to).unwrap();
+    let mut anew = error(
+        (to.source, to.destination),
+        8,
+        &to.reversed(),
+        content,
+        quoted,
+    );
+    anew[..NETWORK].copy_from_slice(&frame[..NETWORK]);
+    (frame, anew)
+}
+
+/// How much of a transport part is quoted. Not half of a TCP checksum: nobody quotes odd bytes.
+fn quoted() -> impl Strategy<Value = usize> {
+    prop_oneof![8_usize..17, 18_usize..100]
+}
+
+/// An echo's reply, and the one built anew.
+fn both_echoes<A: Build + RewriteEcho>(
+    source: A,
+    destination: A,
+    hops: u8,
+    payload: &[u8],
+) -> (Vec<u8>, Vec<u8>) {
+    let head = |kind| [kind, 0, 0, 0, 1, 2, 3, 4];
+    let request = head(A::ECHO_REQUEST);
+    let mut frame = message((source, destination), hops, request, payload);
+    let Ok(Message::EchoRequest(parsed)) = A::message(&frame[..], NETWORK) else {
+        panic!("no request")
+    };
+    rewrite_echo(&mut frame[..], &parsed).unwrap();
+    let reply = head(A::ECHO_REPLY);
+    (frame, message((destination, source), 64, reply, payload))
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
 
@@ -161,6 +265,32 @@ proptest! {
         from in tuple(v6()), to in tuple(v6()), content in content(),
     ) {
         let (turned, anew) = both(&from, &to, &content);
+        prop_assert_eq!(turned, anew);
+    }
+
+    #[test]
+    fn a_turned_ipv4_error_is_the_one_built_anew(
+        reporter in v4(), about in tuple(v4()), to in tuple(v4()), content in content(), quoted in quoted(),
+    ) {
+        let (turned, anew) = both_errors(reporter, &about, &to, &content, quoted);
+        prop_assert_eq!(turned, anew);
+    }
+
+    #[test]
+    fn a_turned_ipv6_error_is_the_one_built_anew(
+        reporter in v6(), about in tuple(v6()), to in tuple(v6()), content in content(), quoted in quoted(),
+    ) {
+        let (turned, anew) = both_errors(reporter, &about, &to, &content, quoted);
+        prop_assert_eq!(turned, anew);
+    }
+
+    #[test]
+    fn an_echo_reply_is_the_one_built_anew(
+        v4 in (v4(), v4()), v6 in (v6(), v6()), hops: u8, payload: Vec<u8>,
+    ) {
+        let (turned, anew) = both_echoes(v4.0, v4.1, hops, &payload);
+        prop_assert_eq!(turned, anew);
+        let (turned, anew) = both_echoes(v6.0, v6.1, hops, &payload);
         prop_assert_eq!(turned, anew);
     }
 

@@ -60,6 +60,7 @@ fn one(
         selection,
         idle,
         delivery,
+        echo: shape.echo,
         backends,
     })
 }

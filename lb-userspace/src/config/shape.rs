@@ -39,6 +39,8 @@ pub(super) struct ServiceEntry {
     pub(super) scheduling: Option<Scheduling>,
     pub(super) affinity: Option<Spanned<String>>,
     #[serde(default)]
+    pub(super) echo: bool,
+    #[serde(default)]
     pub(super) idle: IdleEntry,
     #[serde(default)]
     pub(super) mode: ModeEntry,

@@ -61,7 +61,7 @@ fn what_is_left_out_has_its_usual_value() {
     );
     let service = &config.services[0];
     assert_eq!((service.slots, service.idle), (65_536, Idle::default()));
-    assert_eq!(service.protocol, Protocol::Tcp);
+    assert_eq!((service.protocol, service.echo), (Protocol::Tcp, false));
 }
 
 #[test]
@@ -94,6 +94,7 @@ name = "dns"
 address = "[fd99::1]:53"
 protocol = "udp"
 slots = 256
+echo = true
 idle = { udp = "1m 30s" }
 [[service.backend]]
 name = "one"
@@ -106,6 +107,7 @@ source = "fd64::9"
     assert_eq!(config.settings.ports.to_string(), "20000-20999");
     assert_eq!(config.settings.interfaces[0].mode, XdpMode::Native);
     let service = &config.services[0];
+    assert!(service.echo);
     assert_eq!(service.idle.udp.as_secs(), 90);
     assert_eq!(service.idle.open, Idle::default().open);
     assert_eq!(

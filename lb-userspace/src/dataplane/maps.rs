@@ -11,7 +11,7 @@ use super::flows::FlowTables;
 use super::mapped::{Mapped, barrier};
 use super::object::Constants;
 use super::{Interface, XdpMode, counters, interface, layout, ranges, trie};
-use crate::plan::{Image, Write, pages_of};
+use crate::plan::{EchoAddress, Image, Write, pages_of};
 
 // Words of a service record, by its layout.
 const IDENTITY: usize = 2;
@@ -63,9 +63,10 @@ impl Maps {
     /// What the maps hold: after a fresh start nothing, else what an earlier daemon left.
     ///
     /// # Errors
-    /// If a name is not text, or the rules cannot be read.
-    pub fn image(&self, ebpf: &Ebpf) -> Result<Image> {
+    /// If a name is not text, or a map cannot be read.
+    pub fn image(&self, ebpf: &mut Ebpf) -> Result<Image> {
         let mut image = Image::default();
+        image.echo = echo(ebpf)?.keys().collect::<Result<_, _>>()?;
         for id in 0..self.services.len() as u16 {
             let record: Service = self.services.read(usize::from(id));
             if !matches!(record.identity, 0 | Service::REMOVED) {
@@ -113,7 +114,7 @@ impl Maps {
     /// Carries out a write.
     ///
     /// # Errors
-    /// If a counter cannot be reset or the kernel has no barrier.
+    /// If a counter cannot be reset, a map not be written, or the kernel has no barrier.
     pub fn write(&self, ebpf: &mut Ebpf, write: &Write) -> Result<()> {
         match write {
             Write::Barrier => barrier()?,
@@ -185,6 +186,8 @@ impl Maps {
                 self.backends
                     .write(usize::from(*index), &BackendName { name: [0; 64] });
             }
+            Write::AnswerEcho(address) => echo(ebpf)?.insert(address, 1, 0)?,
+            Write::IgnoreEcho(address) => echo(ebpf)?.remove(address)?,
         }
         Ok(())
     }
@@ -241,6 +244,12 @@ impl Maps {
         }
         Ok(())
     }
+}
+
+/// The addresses whose echo requests are answered.
+fn echo(ebpf: &mut Ebpf) -> Result<HashMap<&mut MapData, EchoAddress, u8>> {
+    let map = ebpf.map_mut("ECHO").context("the object has no map ECHO")?;
+    Ok(map.try_into()?)
 }
 
 fn array<'a>(ebpf: &'a Ebpf, name: &str) -> Result<&'a MapData> {

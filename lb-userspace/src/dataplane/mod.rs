@@ -88,8 +88,9 @@ impl Dataplane {
         if pinned.is_none() {
             maps.write_layout(&mut ebpf, &constants)?;
         }
-        let image = maps.image(&ebpf)?;
+        let image = maps.image(&mut ebpf)?;
         let running = attach::attach(&mut ebpf, &options.pin_dir, &options.interfaces, &mut notes)?;
+        object::keep_aside(&mut ebpf, &options.pin_dir)?;
         let opened = Opened {
             adopted: pinned.is_some(),
             interfaces: running.clone(),
@@ -312,7 +313,7 @@ impl Dataplane {
     /// If a pin cannot be removed; names it.
     pub fn detach(self) -> Result<()> {
         attach::detach(&self.pin_dir)?;
-        for map in object::MAPS {
+        for map in object::MAPS.iter().chain([&object::WAYS]) {
             let path = self.pin_dir.join(map);
             fs::remove_file(&path).with_context(|| format!("unpin {}", path.display()))?;
         }

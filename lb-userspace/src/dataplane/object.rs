@@ -1,18 +1,29 @@
 //! The kernel program as an object: embedded, given its constants, loaded.
 
+use std::fs;
 use std::path::Path;
 
 use anyhow::{Context as _, Result, anyhow};
+use aya::maps::{MapData, ProgramArray};
 use aya::programs::{ProgramError, SchedClassifier, Xdp};
 use aya::util::nr_cpus;
 use aya::{Ebpf, EbpfLoader, include_bytes_aligned};
 use lb_common::hash;
+use lb_common::record::ways;
 
 /// The object file, built by this crate's build script.
 pub static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/lb.bpf.o"));
 
 /// The program for every frame.
 pub const XDP: &str = "lb";
+/// The programs that [`XDP`] leaves packets to, in their places of [`WAYS`].
+const ASIDE: [(u32, &str); ways::COUNT as usize] = [
+    (ways::FRAGMENT, "lb_fragment"),
+    (ways::MESSAGE, "lb_message"),
+];
+/// The map of these programs. The kernel empties it when nobody but programs holds it, so it is pinned;
+/// but it belongs to one loaded program, and the next daemon makes another.
+pub const WAYS: &str = "WAYS";
 /// The program for frames that XDP could not send.
 pub const DELIVER: &str = "lb_deliver";
 
@@ -30,6 +41,7 @@ pub const MAPS: &[&str] = &[
     "FLOWS4",
     "FLOWS6",
     "EGRESS",
+    "ECHO",
     "COUNTERS",
     "REASONS",
     "BACKENDS",
@@ -78,10 +90,42 @@ pub fn load(pin_dir: &Path, constants: &Constants, log_packets: bool) -> Result<
     xdp(&mut ebpf)?
         .load()
         .map_err(|error| refused(XDP, &error))?;
+    for (place, name) in ASIDE {
+        load_aside(&mut ebpf, place, name)?;
+    }
     deliver(&mut ebpf)?
         .load()
         .map_err(|error| refused(DELIVER, &error))?;
     Ok(ebpf)
+}
+
+fn load_aside(ebpf: &mut Ebpf, place: u32, name: &str) -> Result<()> {
+    let program: &mut Xdp = ebpf
+        .program_mut(name)
+        .with_context(|| format!("the object has no program `{name}`"))?
+        .try_into()?;
+    program.load().map_err(|error| refused(name, &error))?;
+    let program = program.fd()?.try_clone()?;
+    let map = ebpf.map_mut(WAYS).context("the object has no map WAYS")?;
+    let mut ways: ProgramArray<&mut MapData> = map.try_into()?;
+    ways.set(place, &program, 0)
+        .with_context(|| format!("put {name} into its place"))
+}
+
+/// Keeps the programs that the attached one leaves packets to, instead of those that an earlier one
+/// did: to be called when that one is attached no more.
+///
+/// # Errors
+/// If the map cannot be pinned.
+pub fn keep_aside(ebpf: &mut Ebpf, pin_dir: &Path) -> Result<()> {
+    let path = pin_dir.join(WAYS);
+    if path.exists() {
+        fs::remove_file(&path).with_context(|| format!("unpin {}", path.display()))?;
+    }
+    let map = ebpf.map_mut(WAYS).context("the object has no map WAYS")?;
+    let ways: ProgramArray<&mut MapData> = map.try_into()?;
+    ways.pin(&path)
+        .with_context(|| format!("pin {}", path.display()))
 }
 
 /// The XDP program.

@@ -27,7 +27,8 @@ impl Configuration {
         Self(format!("interfaces = [{}]\n", tables.join(", ")))
     }
 
-    /// With a line at the top level, such as `flows = 4096`; before the first service.
+    /// With a line of what was begun last: before the first service such as `flows = 4096`, after a service
+    /// such as `echo = true`.
     #[must_use]
     pub fn setting(mut self, line: &str) -> Self {
         self.0 += line;

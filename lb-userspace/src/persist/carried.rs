@@ -82,6 +82,7 @@ mod tests {
             selection: Selection::default(),
             idle: Idle::default(),
             delivery: Delivery::default(),
+            echo: false,
             backends: Vec::new(),
         }
     }

@@ -8,7 +8,7 @@ use lb_common::limits::{PAGE_SLOTS, SERVICE_PROBES, SERVICES};
 use lb_common::record::{Endpoint, PortRanges, Service, TableRef};
 
 use super::pages::{Pages, Room};
-use super::{Identity, Prefixes, Write};
+use super::{EchoAddress, Identity, Prefixes, Write};
 
 /// The slots of one table.
 pub type Slots = Vec<u16>;
@@ -35,6 +35,8 @@ pub struct Image {
     pub prefixes: BTreeMap<u16, Arc<Prefixes>>,
     /// Rules that were given back since the last barrier: a packet under way may mean them still.
     pub(super) unsettled_rules: BTreeSet<u32>,
+    /// Addresses whose echo requests are answered.
+    pub echo: BTreeSet<EchoAddress>,
     /// Where the next table may go.
     room: Pages,
 }
@@ -110,6 +112,12 @@ impl Image {
             }
             Write::FreeBackend(index) => {
                 self.backends.remove(index);
+            }
+            Write::AnswerEcho(address) => {
+                self.echo.insert(*address);
+            }
+            Write::IgnoreEcho(address) => {
+                self.echo.remove(address);
             }
         }
     }

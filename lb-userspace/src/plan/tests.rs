@@ -43,6 +43,7 @@ fn service(n: u8, slots: u32, backends: &[(usize, u64)]) -> Service {
         selection,
         idle: Idle::default(),
         delivery: Delivery::default(),
+        echo: false,
         backends: backends.collect(),
     }
 }
@@ -286,6 +287,31 @@ fn idle_limits_change_in_place() {
         "{:?}",
         plan.writes
     );
+}
+
+#[test]
+fn an_address_answers_while_one_of_its_services_says_so() {
+    let mut image = Image::default();
+    let mut tables = Tables::default();
+    let mut follow = |services: &[&Service]| {
+        let wanted = desired(services.iter().map(|&it| it.clone()).collect());
+        let plan = Plan::between(&image, &wanted, &BTreeSet::new(), &mut tables).unwrap();
+        carry_out(&mut image, &plan);
+        let echo = |write: &Write| matches!(write, Write::AnswerEcho(_) | Write::IgnoreEcho(_));
+        plan.writes.into_iter().filter(echo).collect::<Vec<_>>()
+    };
+    let mut loud = service(1, 256, &[(1, 1)]);
+    loud.echo = true;
+    let mut quiet = loud.clone();
+    (quiet.name, quiet.protocol, quiet.echo) = ("quiet".into(), Protocol::Udp, false);
+    let address = super::echo_address([10, 99, 0, 1].into());
+    assert_eq!(follow(&[&loud, &quiet]), [Write::AnswerEcho(address)]);
+    assert_eq!(follow(&[&loud]), []);
+    quiet.echo = true;
+    assert_eq!(follow(&[&quiet, &loud]), []);
+    assert_eq!(follow(&[&quiet]), []);
+    quiet.echo = false;
+    assert_eq!(follow(&[&quiet]), [Write::IgnoreEcho(address)]);
 }
 
 #[test]

@@ -28,6 +28,7 @@ fn service(name: &str, backends: &[(&str, u64)]) -> Service {
         selection: Selection::default(),
         idle: Idle::default(),
         delivery: Delivery::default(),
+        echo: false,
         backends: backends.collect(),
     }
 }

@@ -318,6 +318,69 @@ pub const CASES: &[Case] = &[
         },
     ),
     (
+        "fragments are carried as their flow's packets are, counted",
+        |stage| {
+            for world in stage.families() {
+                for (mode, endpoint) in ways(world) {
+                    let world = follow(stage, world, Udp, mode, endpoint);
+                    let packet = datagram(world).label(7).payload(&[3; 4000]);
+                    let pieces = packet.cut(1200);
+                    stage.passes(&pieces[1], Fragment);
+                    let counted = stage.counted(endpoint.address, |stage| {
+                        for piece in &pieces {
+                            carries(stage, world, piece, (mode, endpoint));
+                        }
+                    });
+                    assert_eq!((counted.opened, counted.packets_in), (1, 4));
+                    stage.passes(&pieces[1].clone().hops(1), Expiring);
+                    // Whatever becomes of the service, the flow is not translated.
+                    stage.follow(&[world.web_at(Udp, at(world.is_v4(), 2, 2))]);
+                    carries(stage, world, &pieces[0], (mode, endpoint));
+                    carries(stage, world, &pieces[1], (mode, endpoint));
+                }
+            }
+        },
+    ),
+    (
+        "of a first fragment that is too large for its tunnel the sender is told, of others not",
+        |stage| {
+            for world in stage.families() {
+                let header = if world.is_v4() { 20 } else { 48 };
+                for (endpoint, outer) in [(at(true, 1, 2), 20), (at(false, 1, 2), 40)] {
+                    let world = follow(stage, world, Udp, Mode::Ipip, endpoint);
+                    let fits = (1500 - outer - header) / 8 * 8;
+                    let packet = |label| datagram(world).label(label).payload(&[3; 4000]);
+                    for piece in packet(1).cut(fits) {
+                        carries(stage, world, &piece, (Mode::Ipip, endpoint));
+                    }
+                    let large = packet(2).cut(fits + 8);
+                    stage.tells_the_sender(&large[0], 1500 - outer as u32);
+                    stage.drops(&large[1], TooBig);
+                }
+            }
+        },
+    ),
+    (
+        "errors about an endpoint's answers are carried to it as they came",
+        |stage| {
+            for world in stage.families() {
+                for (mode, endpoint) in ways(world) {
+                    let world = follow(stage, world, Tcp, mode, endpoint);
+                    let hash = hash_of(world, TCP, CLIENT_PORT);
+                    carries_by(stage, world, &syn(world), (mode, endpoint), hash);
+                    let answer = syn(world).answered().ip_bytes();
+                    let kind = if world.is_v4() { (3, 4) } else { (2, 0) };
+                    let error = router_error(world, kind).payload(&answer);
+                    carries(stage, world, &error, (mode, endpoint));
+                    stage.passes(&error.hops(1), Expiring);
+                    let other = between(world.client, world.vip).tcp(SYN, CLIENT_PORT + 1, WEB);
+                    let error = router_error(world, kind).payload(&other.answered().ip_bytes());
+                    stage.passes(&error, UnrelatedError);
+                }
+            }
+        },
+    ),
+    (
         "in the middle of a connection without a flow nothing is carried",
         |stage| {
             for world in stage.families() {
@@ -440,6 +503,51 @@ fn tunnels(
     let outer = outer_of(outer, world, packet, mode, hash);
     let way = stage.to(next.0, next.1);
     stage.leaves(packet, way, &outer);
+}
+
+/// Every mode that carries, with an endpoint it can reach.
+fn ways(world: World) -> [(Mode, Endpoint); 5] {
+    [
+        (Mode::Dsr, at(world.is_v4(), 1, 2)),
+        (Mode::Ipip, at(true, 1, 2)),
+        (Mode::Ipip, at(false, 1, 2)),
+        (GUE, at(true, 1, 2)),
+        (GUE, at(false, 1, 2)),
+    ]
+}
+
+/// A router's error to the service's address.
+fn router_error(world: World, (kind, code): (u8, u8)) -> Packet {
+    between(world.other_client, world.vip).message(kind, code, [0, 0, 5, 0x14])
+}
+
+/// A fragment or a message leaves in the mode, in the tunnel that its source address names.
+#[track_caller]
+fn carries(stage: &mut Stage<'_>, world: World, packet: &Packet, to: (Mode, Endpoint)) {
+    let keys = hash::keys(SEED);
+    let hash = match packet.source() {
+        IpAddr::V4(v4) => hash::flow(&keys, 0, V4::from_bytes(v4.octets()), 0),
+        IpAddr::V6(v6) => hash::flow(&keys, 0, V6::from_bytes(v6.octets()), 0),
+    };
+    carries_by(stage, world, packet, to, hash);
+}
+
+#[track_caller]
+fn carries_by(
+    stage: &mut Stage<'_>,
+    world: World,
+    packet: &Packet,
+    (mode, endpoint): (Mode, Endpoint),
+    hash: u64,
+) {
+    let way = stage.to(1, 2);
+    let carried = if mode == Mode::Dsr {
+        packet.clone().one_hop_on()
+    } else {
+        let outer = eth().ip(endpoint.source, endpoint.address.ip());
+        outer_of(outer, world, packet, mode, hash)
+    };
+    stage.leaves(packet, way, &carried);
 }
 
 /// The SYN leaves as another one, whatever the mode.

@@ -122,6 +122,18 @@ impl<'a> Stage<'a> {
         self.becomes(packet, from, way, |_| turned.clone());
     }
 
+    /// The packet, come in on `from`, goes out as `turned` says.
+    #[track_caller]
+    pub fn sends(&mut self, packet: &Packet, from: Port, way: Way, turned: &Packet) {
+        let (reason, action) = way_out(way, from);
+        let run = self.play(&packet.bytes(), from, reason);
+        assert_eq!(run.action, action, "of {packet:?}");
+        let (segment, host) = way.next;
+        let macs = (way.port.mac, mac_of(segment, host));
+        let expected = turned.clone().macs(macs.0, macs.1).bytes();
+        assert_eq!(hex(&run.frame), hex(&expected), "of {packet:?}");
+    }
+
     #[track_caller]
     fn becomes(
         &mut self,
@@ -130,11 +142,7 @@ impl<'a> Stage<'a> {
         way: Way,
         turned: impl Fn(u16) -> Packet,
     ) -> u16 {
-        let (reason, action) = if way.port == from {
-            (Reason::Transmitted, XDP_TX)
-        } else {
-            (Reason::Redirected, XDP_REDIRECT)
-        };
+        let (reason, action) = way_out(way, from);
         let run = self.play(&packet.bytes(), from, reason);
         assert_eq!(run.action, action, "of {packet:?}");
         let port = read(&run.frame)
@@ -196,6 +204,14 @@ impl<'a> Stage<'a> {
             .endpoint(endpoint, "web")
             .expect("a known endpoint")
             .counters
+    }
+}
+
+fn way_out(way: Way, from: Port) -> (Reason, u32) {
+    if way.port == from {
+        (Reason::Transmitted, XDP_TX)
+    } else {
+        (Reason::Redirected, XDP_REDIRECT)
     }
 }
 

@@ -93,6 +93,7 @@ impl World {
             selection: Selection::default(),
             idle: Idle::default(),
             delivery: Delivery::default(),
+            echo: false,
             backends: backends.collect(),
         }
     }

@@ -138,6 +138,8 @@ impl Scene {
                 closing: Duration::from_secs(2),
                 udp: Duration::from_secs(2),
             },
+            // Changes with the weights, so that an address is answered for now and then.
+            echo: self.dice.u8(..8) == 0,
             backends: backends
                 .map(|((name, endpoints), weight)| Backend {
                     name: name.to_owned(),

@@ -1,5 +1,6 @@
 //! Frames: of clients, of endpoints answering them, of strangers; some of them damaged.
 
+use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 
 use fastrand::Rng;
@@ -28,11 +29,12 @@ struct Asked {
 
 /// A source of frames.
 pub struct Traffic {
-    dice: Rng,
-    ports: [Port; 3],
-    services: Vec<(SocketAddr, u8)>,
+    pub(super) dice: Rng,
+    pub(super) ports: [Port; 3],
+    pub(super) services: Vec<(SocketAddr, u8)>,
     asked: Vec<Asked>,
-    next: Option<Packet>,
+    /// What comes next, as it is.
+    pub(super) next: VecDeque<(Packet, Port)>,
 }
 
 impl Traffic {
@@ -42,7 +44,7 @@ impl Traffic {
             ports,
             services: Vec::new(),
             asked: Vec::new(),
-            next: None,
+            next: VecDeque::new(),
         }
     }
 
@@ -81,20 +83,24 @@ impl Traffic {
     pub fn ask_again(&mut self, flow: Tuple) {
         let packet = eth().ip(flow.client.ip(), flow.service.ip());
         let (source, destination) = (flow.client.port(), flow.service.port());
-        self.next = Some(match flow.protocol {
+        let packet = match flow.protocol {
             TCP => packet.tcp(ACK, source, destination),
             _ => packet.udp(source, destination),
-        });
+        };
+        self.next.push_front((packet, self.ports[0]));
     }
 
     /// A frame and where it comes in.
     pub fn next(&mut self) -> (Vec<u8>, Port) {
-        if let Some(packet) = self.next.take() {
-            return (packet.bytes(), self.ports[0]);
+        if let Some((packet, port)) = self.next.pop_front() {
+            return (packet.bytes(), port);
         }
         let packet = match self.dice.u8(..100) {
-            0..=54 => self.of_client(),
-            55..=91 => self.of_endpoint(),
+            0..=48 => self.of_client(),
+            49..=79 => self.of_endpoint(),
+            80..=83 => self.fragments(),
+            84..=90 => self.error(),
+            91 => self.echo(),
             92..=95 => self.of_stranger(),
             _ => return (self.noise(), self.ports[0]),
         };
@@ -113,7 +119,7 @@ impl Traffic {
         (frame, port)
     }
 
-    fn of_client(&mut self) -> Packet {
+    pub(super) fn of_client(&mut self) -> Packet {
         let place = self.dice.usize(..self.services.len());
         let (service, protocol) = self.services[place];
         let (client_v4, client_v6) = client(self.dice.u16(..CLIENTS));
@@ -127,7 +133,7 @@ impl Traffic {
         self.transport(packet, protocol, (port, service.port()), 45)
     }
 
-    fn of_endpoint(&mut self) -> Packet {
+    pub(super) fn of_endpoint(&mut self) -> Packet {
         if self.asked.is_empty() {
             return self.of_client();
         }

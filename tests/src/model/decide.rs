@@ -10,25 +10,41 @@ use lb_userspace::desired::{self, Affinity, Mode, Scheduling};
 use super::life::Life;
 use super::read::{Read, read};
 use super::{
-    Back, Carry, Effect, Flow, Goal, Model, Route, Sent, Service, Tuple, Turn, UNKNOWN, XDP_PASS,
-    XDP_REDIRECT, XDP_TX,
+    Back, Carry, Effect, Flow, Goal, Model, Remembered, Route, Sent, Service, Tuple, Turn, Turned,
+    UNKNOWN, XDP_PASS, XDP_REDIRECT, XDP_TX,
 };
 use crate::packet::{TCP, UDP};
 
 impl Model {
-    /// Where a frame goes. What it does to its flow stands in `effect`, also if it then gets no further.
+    /// What is made of a frame. What it does to its flow stands in `effect`, and what later fragments need
+    /// in `remembered`, also if it then gets no further.
     pub(super) fn decide(
         &self,
         frame: &[u8],
         now: u32,
         effect: &mut Effect,
-    ) -> Result<(Read, Goal), Reason> {
-        let read = read(frame)?;
-        let to = match self.services.get(&(read.destination, read.protocol)) {
-            Some(service) => self.to_endpoint(&read, service, now, effect)?,
-            None => Goal::Turn(self.to_client(&read, now, effect)?),
+        remembered: &mut Remembered,
+    ) -> Result<Turned, Reason> {
+        let read = match read(frame) {
+            Err(Reason::Fragment) => return self.fragment(frame, now, effect, remembered),
+            Err(Reason::OtherProtocol) => return self.message(frame, now),
+            read => read?,
         };
-        Ok((read, to))
+        let to = self.to_other_side(&read, now, effect)?;
+        Ok(Turned::Packet(read, to))
+    }
+
+    /// Where a packet with ports goes.
+    pub(super) fn to_other_side(
+        &self,
+        read: &Read,
+        now: u32,
+        effect: &mut Effect,
+    ) -> Result<Goal, Reason> {
+        match self.services.get(&(read.destination, read.protocol)) {
+            Some(service) => self.to_endpoint(read, service, now, effect),
+            None => Ok(Goal::Turn(self.to_client(read, now, effect)?)),
+        }
     }
 
     fn to_endpoint(
@@ -86,11 +102,9 @@ impl Model {
             protocol: read.protocol,
             node_port,
         };
-        let tuple = *self.backs.get(&back).ok_or(Reason::NotForService)?;
-        let flow = &self.flows[&tuple];
-        if !flow.life.is_live(now) || flow.source != read.destination.ip() {
-            return Err(Reason::NotForService);
-        }
+        let (tuple, flow) = self
+            .find_back(&back, read.destination.ip(), now)
+            .ok_or(Reason::NotForService)?;
         let idle = &self
             .services
             .get(&(tuple.service, tuple.protocol))
@@ -103,33 +117,38 @@ impl Model {
         Ok((tuple.service, tuple.client))
     }
 
+    /// The live flow of an endpoint's packet to this address of the node.
+    pub(super) fn find_back(&self, back: &Back, node: IpAddr, now: u32) -> Option<(Tuple, Flow)> {
+        let tuple = *self.backs.get(back)?;
+        let flow = self.flows[&tuple];
+        (flow.life.is_live(now) && flow.source == node).then_some((tuple, flow))
+    }
+
     pub(super) fn forward(
         &self,
         frame: &[u8],
-        read: Read,
-        goal: Goal,
+        turned: Turned,
         ingress: u32,
     ) -> Result<(Reason, u32, Sent), Reason> {
-        let to = goal.address().ok_or(Reason::Inconsistent)?;
+        let to = turned.destination().ok_or(Reason::Inconsistent)?;
         match (self.route)(to) {
             Route::None => Err(Reason::NoRoute),
             Route::Unresolved => {
-                let destination_mac = match goal {
-                    Goal::Carry(Carry {
+                let destination_mac = match turned.carry() {
+                    Some(Carry {
                         mode: Mode::Dsr, ..
                     }) => record::hand_over_to(0),
                     _ => record::HAND_OVER_MAC,
                 };
                 let sent = Sent {
-                    read,
-                    goal,
+                    turned,
                     source_mac: Some(record::HAND_OVER_MAC),
                     destination_mac: Some(destination_mac),
                 };
                 Ok((Reason::HandedOver, XDP_PASS, sent))
             }
-            Route::Out { mtu, .. } if u32::from(read.length) + goal.overhead() > mtu => {
-                tell(frame, read, mtu - goal.overhead())
+            Route::Out { mtu, .. } if turned.length() > mtu => {
+                tell(frame, &turned, mtu - turned.overhead())
             }
             Route::Out {
                 interface,
@@ -143,8 +162,7 @@ impl Model {
                     (Reason::Redirected, XDP_REDIRECT)
                 };
                 let sent = Sent {
-                    read,
-                    goal,
+                    turned,
                     source_mac: Some(source),
                     destination_mac: Some(destination),
                 };
@@ -154,18 +172,58 @@ impl Model {
     }
 }
 
-/// The sender is told, if the frame has what is quoted.
-fn tell(frame: &[u8], read: Read, mtu: u32) -> Result<(Reason, u32, Sent), Reason> {
-    if frame.len() < read.network + 128 {
+/// The sender of a packet is told, if the frame has what is quoted; of a fragment if it is the first one, and
+/// not turned yet.
+fn tell(frame: &[u8], turned: &Turned, mtu: u32) -> Result<(Reason, u32, Sent), Reason> {
+    let Turned::Packet(packet, goal) = turned else {
+        return Err(Reason::TooBig);
+    };
+    let is_whole = read(frame).is_ok();
+    let is_turned = !is_whole && matches!(goal, Goal::Turn(_));
+    if is_turned || frame.len() < packet.network + 128 {
         return Err(Reason::TooBig);
     }
     let sent = Sent {
-        read,
-        goal: Goal::Tell(mtu),
+        turned: Turned::Told(mtu),
         source_mac: None,
         destination_mac: None,
     };
     Ok((Reason::TooBigTold, XDP_TX, sent))
+}
+
+impl Turned {
+    /// Where the kernel is asked the way to.
+    fn destination(&self) -> Option<IpAddr> {
+        match self {
+            Self::Packet(_, Goal::Turn(to)) | Self::Error(_, to) => Some(to.1.ip()),
+            Self::Packet(_, Goal::Carry(carry)) | Self::Carried(_, carry) => Some(carry.to),
+            Self::Later(_, (_, destination)) => Some(*destination),
+            Self::Echo(part) => Some(part.source),
+            Self::Told(_) => None,
+        }
+    }
+
+    /// Bytes that are to be sent.
+    fn length(&self) -> u32 {
+        let length = match self {
+            Self::Packet(read, _) => read.length,
+            Self::Error(error, _) => error.message.length,
+            Self::Later(part, _) | Self::Echo(part) | Self::Carried(part, _) => part.length,
+            Self::Told(_) => 0,
+        };
+        u32::from(length) + self.overhead()
+    }
+
+    fn carry(&self) -> Option<&Carry> {
+        match self {
+            Self::Packet(_, Goal::Carry(carry)) | Self::Carried(_, carry) => Some(carry),
+            _ => None,
+        }
+    }
+
+    fn overhead(&self) -> u32 {
+        self.carry().map_or(0, Carry::overhead)
+    }
 }
 
 impl Service {

@@ -52,11 +52,8 @@ impl Read {
     }
 }
 
-/// Reads a frame.
-///
-/// # Errors
-/// Why it is left alone.
-pub fn read(frame: &[u8]) -> Result<Read, Reason> {
+/// Where the IP header stands, and what kind of header it is.
+pub(super) fn network(frame: &[u8]) -> Result<(u16, usize), Reason> {
     let mut ether_type = word(frame, 12)?;
     let mut network = 14;
     for _ in 0..2 {
@@ -65,6 +62,15 @@ pub fn read(frame: &[u8]) -> Result<Read, Reason> {
             network += 4;
         }
     }
+    Ok((ether_type, network))
+}
+
+/// Reads a frame.
+///
+/// # Errors
+/// Why it is left alone.
+pub fn read(frame: &[u8]) -> Result<Read, Reason> {
+    let (ether_type, network) = network(frame)?;
     match ether_type {
         0x0800 => ipv4(frame, network),
         0x86dd => ipv6(frame, network),
@@ -137,7 +143,7 @@ fn ipv6(frame: &[u8], network: usize) -> Result<Read, Reason> {
 }
 
 /// `said` is the length the IP header gives: for IPv4 with its own header, for IPv6 without.
-fn transport(
+pub(super) fn transport(
     frame: &[u8],
     (network, transport): (usize, usize),
     (source, destination): (IpAddr, IpAddr),
@@ -162,11 +168,11 @@ fn transport(
     })
 }
 
-fn part(frame: &[u8], at: usize, length: usize) -> Result<&[u8], Reason> {
+pub(super) fn part(frame: &[u8], at: usize, length: usize) -> Result<&[u8], Reason> {
     frame.get(at..at + length).ok_or(Reason::Truncated)
 }
 
-fn word(bytes: &[u8], at: usize) -> Result<u16, Reason> {
+pub(super) fn word(bytes: &[u8], at: usize) -> Result<u16, Reason> {
     let pair = part(bytes, at, 2)?;
     Ok(u16::from_be_bytes([pair[0], pair[1]]))
 }

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::read;
+use super::part::read_part;
 use crate::packet::{ICMP, ICMP6, eth, sum};
 
 /// Bytes of a packet that are quoted.
@@ -11,12 +11,12 @@ const QUOTED: usize = 128;
 /// What the sender of a frame is told: packets of `mtu` bytes would have gone.
 ///
 /// # Panics
-/// If the frame is no TCP or UDP packet.
+/// If the frame is no IP packet.
 #[must_use]
 pub fn too_big(frame: &[u8], mtu: u32) -> Vec<u8> {
-    let packet = read(frame).expect("a packet");
+    let packet = read_part(frame).expect("a packet");
     let quoted = &frame[packet.network..packet.network + QUOTED];
-    let (from, to) = (packet.destination.ip(), packet.source.ip());
+    let (from, to) = (packet.destination, packet.source);
     let (kind, protocol) = match from {
         IpAddr::V4(_) => ([3, 4], ICMP),
         IpAddr::V6(_) => ([2, 0], ICMP6),

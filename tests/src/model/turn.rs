@@ -60,27 +60,27 @@ fn segment_checksum(before: &[u8], after: &[u8], read: &Read) -> u16 {
 }
 
 /// A checksum field after the sum of all else went from `before` to `after`.
-fn moved(field: u16, before: u16, after: u16) -> u16 {
+pub(super) fn moved(field: u16, before: u16, after: u16) -> u16 {
     let wide = u32::from(field) + u32::from(before) + 0xffff - u32::from(after);
     (wide % 0xffff) as u16
 }
 
 /// The bytes with a zero word at `at`.
-fn without(bytes: &[u8], at: usize) -> Vec<u8> {
+pub(super) fn without(bytes: &[u8], at: usize) -> Vec<u8> {
     let mut bytes = bytes.to_owned();
     put(&mut bytes, at, &[0, 0]);
     bytes
 }
 
-fn put(frame: &mut [u8], at: usize, bytes: &[u8]) {
+pub(super) fn put(frame: &mut [u8], at: usize, bytes: &[u8]) {
     frame[at..at + bytes.len()].copy_from_slice(bytes);
 }
 
-fn word(frame: &[u8], at: usize) -> u16 {
+pub(super) fn word(frame: &[u8], at: usize) -> u16 {
     u16::from_be_bytes([frame[at], frame[at + 1]])
 }
 
-fn octets(address: IpAddr) -> Vec<u8> {
+pub(super) fn octets(address: IpAddr) -> Vec<u8> {
     match address {
         IpAddr::V4(v4) => v4.octets().to_vec(),
         IpAddr::V6(v6) => v6.octets().to_vec(),

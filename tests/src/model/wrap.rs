@@ -2,9 +2,10 @@
 
 use std::net::IpAddr;
 
+use lb_common::address::{V4, V6};
+use lb_common::hash;
 use lb_userspace::desired::{Endpoint, Mode, Service};
 
-use super::Read;
 use crate::packet::{Packet, eth, ones_sum};
 
 /// Where a flow's packets are carried, and in what.
@@ -18,6 +19,8 @@ pub struct Carry {
     pub from: IpAddr,
     /// Hash of the flow.
     pub hash: u64,
+    /// Where its tunnels come from but for some bits of the hash, and which these are.
+    spread: (IpAddr, u128),
 }
 
 impl Carry {
@@ -25,29 +28,40 @@ impl Carry {
     #[must_use]
     pub fn to(service: &Service, endpoint: &Endpoint, hash: u64) -> Option<Self> {
         let mode = service.delivery.mode;
-        let from = match service.delivery.tunnel_source {
-            None => endpoint.source,
+        let host = |bits: u32| u128::MAX.checked_shr(bits).unwrap_or(0);
+        let spread = match service.delivery.tunnel_source {
+            None => (endpoint.source, 0),
             Some(network) => {
-                let host = |bits: u32| u128::MAX.checked_shr(bits).unwrap_or(0);
-                let free = u128::from((hash as u32).swap_bytes());
-                match network.address {
-                    IpAddr::V4(v4) => {
-                        let bits = free & host(96 + u32::from(network.bits));
-                        IpAddr::V4((u32::from(v4) | bits as u32).into())
-                    }
-                    IpAddr::V6(v6) => {
-                        let bits = free & host(u32::from(network.bits));
-                        IpAddr::V6((u128::from(v6) | bits).into())
-                    }
-                }
+                let family = if network.address.is_ipv4() { 96 } else { 0 };
+                (network.address, host(family + u32::from(network.bits)))
             }
         };
-        (mode != Mode::Nat).then_some(Self {
+        let carry = Self {
             mode,
             to: endpoint.address.ip(),
-            from,
+            from: endpoint.source,
             hash,
+            spread,
+        };
+        (mode != Mode::Nat).then_some(carry.with(hash))
+    }
+
+    /// Of a fragment or a message: the source address alone names its tunnel.
+    pub(super) fn of_part(self, keys: &[u64; hash::KEYS], source: IpAddr) -> Self {
+        self.with(match source {
+            IpAddr::V4(v4) => hash::flow(keys, 0, V4::from_bytes(v4.octets()), 0),
+            IpAddr::V6(v6) => hash::flow(keys, 0, V6::from_bytes(v6.octets()), 0),
         })
+    }
+
+    fn with(self, hash: u64) -> Self {
+        let (network, free) = self.spread;
+        let bits = free & u128::from((hash as u32).swap_bytes());
+        let from = match network {
+            IpAddr::V4(v4) => IpAddr::V4((u32::from(v4) | bits as u32).into()),
+            IpAddr::V6(v6) => IpAddr::V6((u128::from(v6) | bits).into()),
+        };
+        Self { from, hash, ..self }
     }
 
     /// Bytes that are added.
@@ -85,11 +99,10 @@ impl Carry {
     }
 }
 
-/// The frame as it is carried on.
-pub fn wrap(frame: &[u8], read: &Read, carry: &Carry) -> Vec<u8> {
+/// The frame as it is carried on, its packet of `length` bytes at `ip`.
+pub fn wrap(frame: &[u8], ip: usize, length: u16, carry: &Carry) -> Vec<u8> {
     let mut inner = frame.to_owned();
-    let ip = read.network;
-    let is_v4 = read.source.is_ipv4();
+    let is_v4 = frame[ip] >> 4 == 4;
     let class = if is_v4 {
         inner[ip + 8] -= 1;
         // One less of the first byte of a word: minus 0x100, modulo 0xffff.
@@ -107,7 +120,7 @@ pub fn wrap(frame: &[u8], read: &Read, carry: &Carry) -> Vec<u8> {
     let Some(outer) = carry.outer(is_v4, class) else {
         return inner;
     };
-    let end = ip + usize::from(read.length);
+    let end = ip + usize::from(length);
     let mut whole = outer.payload(&inner[ip..inner.len().min(end)]).bytes();
     // What follows the packet in the frame, or what it promises and the frame lacks.
     correct_lengths(&mut whole, inner.len(), end);

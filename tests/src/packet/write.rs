@@ -2,13 +2,28 @@
 
 use std::net::IpAddr;
 
-use super::{Packet, TCP, Transport, UDP, sum};
+use super::{ICMP, ICMP6, Packet, TCP, Transport, UDP, sum};
 
 const IPV4: u16 = 0x0800;
 const IPV6: u16 = 0x86dd;
 const FRAGMENT: u8 = 44;
 
 impl Packet {
+    /// The IP packet.
+    #[must_use]
+    pub fn ip_bytes(&self) -> Vec<u8> {
+        match self.addresses {
+            Some((IpAddr::V4(_), _)) => self.ipv4(),
+            _ => self.ipv6(),
+        }
+    }
+
+    /// Bytes of the IP packet before its transport header.
+    #[must_use]
+    pub fn header_length(&self) -> usize {
+        self.ip_bytes().len() - self.segment().len()
+    }
+
     /// The frame.
     #[must_use]
     pub fn bytes(&self) -> Vec<u8> {
@@ -55,7 +70,8 @@ impl Packet {
         let mut chain = self.extensions.clone();
         if let Some((offset, more)) = self.fragment {
             let [high, low] = (offset << 3 | u16::from(more)).to_be_bytes();
-            chain.push((FRAGMENT, vec![0, 0, high, low, 0, 0, 0, 1]));
+            let id = self.label.to_be_bytes();
+            chain.push((FRAGMENT, [&[0, 0, high, low], &id[..]].concat()));
         }
         let mut next = self.protocol_number();
         for (kind, bytes) in chain.iter_mut().rev() {
@@ -79,7 +95,7 @@ impl Packet {
         [header, chain, segment].concat()
     }
 
-    fn segment(&self) -> Vec<u8> {
+    pub(super) fn segment(&self) -> Vec<u8> {
         let mut segment = Vec::new();
         let (source, destination) = self.ports;
         let place = match self.transport {
@@ -101,6 +117,11 @@ impl Packet {
                 segment.extend([0, 0]);
                 6
             }
+            Transport::Message { kind, code, rest } => {
+                segment.extend([kind, code, 0, 0]);
+                segment.extend(rest);
+                2
+            }
         };
         segment.extend(&self.payload);
         let checksum = self.segment_checksum(&segment);
@@ -110,6 +131,9 @@ impl Packet {
 
     fn segment_checksum(&self, segment: &[u8]) -> [u8; 2] {
         let mut summed = self.address_bytes();
+        if self.protocol_number() == ICMP {
+            return sum(segment);
+        }
         summed.extend([0, self.protocol_number()]);
         summed.extend((segment.len() as u16).to_be_bytes());
         summed.extend(segment);
@@ -125,8 +149,12 @@ impl Packet {
         }
     }
 
-    fn protocol_number(&self) -> u8 {
+    pub(super) fn protocol_number(&self) -> u8 {
         match self.transport {
+            Transport::Message { .. } => match self.addresses {
+                Some((IpAddr::V6(_), _)) => ICMP6,
+                _ => ICMP,
+            },
             Transport::Tcp { .. } => TCP,
             Transport::Udp { .. } => UDP,
             Transport::Other(number) => number,

@@ -9,12 +9,14 @@
 //! | [`life`] | `lbd` killed, stopped, started twice, told to read its file again, detached |
 //! | [`paths`] | neighbours from cold, large transfers, generic mode, what is not ours |
 //! | [`modes`] | endpoints that answer themselves: dsr, ipip, gue |
+//! | [`aside`] | large datagrams, errors, echo requests |
 //! | [`counters`] | what was counted stays counted |
 //! | [`socket`] | the API without our client |
 //! | [`commands`] | `lbctl` and `lbd` as typed: answers, mistakes, exit codes |
 //! | [`demonstration`] | `lbctl demo` |
 //! | [`readme`] | what the README says to type |
 
+mod aside;
 mod commands;
 mod counters;
 mod demonstration;
@@ -43,6 +45,7 @@ pub fn trials() -> Vec<Trial> {
         life::trials(),
         modes::trials(),
         paths::trials(),
+        aside::trials(),
         counters::trials(),
         socket::trials(),
         commands::trials(),

@@ -19,6 +19,7 @@ fn state() -> State {
         selection: Selection::default(),
         idle: Idle::default(),
         delivery: Delivery::default(),
+        echo: false,
         backends: backends.into(),
     };
     State::start(1, 7, vec![echo], &Overrides::new()).0

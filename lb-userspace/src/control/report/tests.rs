@@ -31,6 +31,7 @@ fn echo(backends: &[(&str, u64)]) -> Service {
         selection: Selection::default(),
         idle: Idle::default(),
         delivery: Delivery::default(),
+        echo: false,
         backends: backends.collect(),
     }
 }

@@ -19,6 +19,7 @@ fn service(first: u16, last: u16, protocol: Protocol) -> Service {
         selection: Selection::default(),
         idle: Idle::default(),
         delivery: Delivery::default(),
+        echo: false,
         backends: vec![Backend {
             name: "one".to_owned(),
             weight: Weight::ALL,

@@ -37,6 +37,7 @@ fn service(rules: Vec<Rule>) -> Service {
         },
         idle: Idle::default(),
         delivery: Delivery::default(),
+        echo: false,
         backends: (1..).zip(["old", "new"]).map(backend).collect(),
     }
 }

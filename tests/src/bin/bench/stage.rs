@@ -164,6 +164,7 @@ pub fn service(family: Family, kind: Kind, node: IpAddr) -> Result<Service> {
             mode,
             ..Delivery::default()
         },
+        echo: false,
         backends,
     })
 }

@@ -1,0 +1,159 @@
+//! The ways of fragments and of messages, which `lb` leaves to programs of their own.
+//!
+//! It leaves them by a tail call: their ways are longer than the one that most packets go, and need the
+//! stack for themselves. An ordinary call would cost every packet one, and returns are dear where the
+//! processor must not guess them.
+//!
+//! Their steps are *global functions* to the verifier, as in `rare`, and one comes after the other.
+
+use aya_ebpf::{EbpfContext as _, bindings::xdp_md, programs::XdpContext};
+use lb_common::{fragment::FragmentWay, verdict::Reason};
+
+use crate::frame::XdpFrame;
+use crate::pipeline::{conclude, settle};
+use crate::{carry, forward, fragment, icmp};
+
+/// Reason and action, or the reason to pass or drop.
+pub type Outcome = Result<(Reason, u32), Reason>;
+
+/// From a frame with a fragment to the action.
+#[inline(always)]
+pub fn run_fragment(ctx: XdpContext) -> u32 {
+    let frame = XdpFrame::new(ctx);
+    conclude(&frame, settle(balance_fragment(&frame)))
+}
+
+/// From a frame with what is neither TCP nor UDP to the action.
+#[inline(always)]
+pub fn run_message(ctx: XdpContext) -> u32 {
+    let frame = XdpFrame::new(ctx);
+    conclude(&frame, settle(balance_message(&frame)))
+}
+
+#[inline(always)]
+fn balance_fragment(frame: &XdpFrame) -> Outcome {
+    let turned = word::to_turned(lb_turn_fragment(frame.ctx.as_ptr().cast()))?;
+    if turned.side == FragmentWay::CARRIED {
+        return carry(frame, turned.endpoint);
+    }
+    let sent = send(frame)?;
+    turned.count();
+    Ok(sent)
+}
+
+#[inline(always)]
+fn balance_message(frame: &XdpFrame) -> Outcome {
+    match word::to_message(lb_turn_message(frame.ctx.as_ptr().cast()))? {
+        Some(endpoint) => carry(frame, endpoint),
+        None => send(frame),
+    }
+}
+
+#[inline(always)]
+fn send(frame: &XdpFrame) -> Outcome {
+    word::to_outcome(lb_send(frame.ctx.as_ptr().cast()))
+}
+
+#[inline(always)]
+fn carry(frame: &XdpFrame, endpoint: u16) -> Outcome {
+    word::to_outcome(lb_carry(frame.ctx.as_ptr().cast(), endpoint as u64))
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn lb_turn_fragment(ctx: *mut xdp_md) -> u64 {
+    word::of_turned(fragment::turn(&mut frame(ctx)))
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn lb_turn_message(ctx: *mut xdp_md) -> u64 {
+    word::of_message(icmp::turn(&mut frame(ctx)))
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn lb_send(ctx: *mut xdp_md) -> u64 {
+    word::of_outcome(forward::turned(&mut frame(ctx)))
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn lb_carry(ctx: *mut xdp_md, endpoint: u64) -> u64 {
+    word::of_outcome(carry::carry_part(&mut frame(ctx), endpoint as u16))
+}
+
+#[inline(always)]
+fn frame(ctx: *mut xdp_md) -> XdpFrame {
+    XdpFrame::new(XdpContext::new(ctx))
+}
+
+/// Values as the one number that the result of such a function is.
+mod word {
+    use super::{Outcome, Reason};
+    use crate::fragment::Turned;
+
+    const DONE: u64 = 1 << 63;
+
+    #[inline(always)]
+    pub fn of_outcome(outcome: Outcome) -> u64 {
+        match outcome {
+            Ok((reason, action)) => DONE | (action as u64) << 8 | reason as u64,
+            Err(reason) => reason as u64,
+        }
+    }
+
+    #[inline(always)]
+    pub fn to_outcome(word: u64) -> Outcome {
+        let reason = Reason::from_index(word as u8);
+        if word & DONE == 0 {
+            return Err(reason);
+        }
+        Ok((reason, (word >> 8) as u32))
+    }
+
+    #[inline(always)]
+    pub fn of_turned(turned: Result<Turned, Reason>) -> u64 {
+        match turned {
+            Ok(turned) => {
+                let (endpoint, length) = (turned.endpoint as u64, turned.length as u64);
+                DONE | (turned.side as u64) << 32 | endpoint << 16 | length
+            }
+            Err(reason) => reason as u64,
+        }
+    }
+
+    #[inline(always)]
+    pub fn to_turned(word: u64) -> Result<Turned, Reason> {
+        to_done(word)?;
+        Ok(Turned {
+            endpoint: (word >> 16) as u16,
+            length: word as u16,
+            side: (word >> 32) as u8,
+        })
+    }
+
+    #[inline(always)]
+    pub fn of_message(turned: Result<Option<u16>, Reason>) -> u64 {
+        match turned {
+            // No endpoint has the id 0.
+            Ok(endpoint) => DONE | endpoint.unwrap_or(0) as u64,
+            Err(reason) => reason as u64,
+        }
+    }
+
+    #[inline(always)]
+    pub fn to_message(word: u64) -> Result<Option<u16>, Reason> {
+        to_done(word)?;
+        let endpoint = word as u16;
+        Ok((endpoint != 0).then_some(endpoint))
+    }
+
+    #[inline(always)]
+    fn to_done(word: u64) -> Result<(), Reason> {
+        if word & DONE == 0 {
+            return Err(Reason::from_index(word as u8));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,155 @@
+//! Fragments. The first one has ports and is balanced as the packet it begins; the later ones follow it.
+
+use lb_common::{
+    address::{V4, V6},
+    flow::{Client, Flows},
+    fragment::{FragmentKey, FragmentWay},
+    parse::{self, Network, Packet, Part, Parts, TCP, UDP},
+    record::mode,
+    rewrite::{Rewrite, Tuple, rewrite, rewrite_addresses},
+    verdict::Reason,
+};
+
+use crate::frame::XdpFrame;
+use crate::maps::{FRAGMENTS, FlowMap, fragment_way, now};
+use crate::range::Ranged;
+use crate::rare::Rare;
+use crate::{count, flow, service};
+
+/// What there is to do and count of a fragment that was turned, or is to be carried as it is.
+pub struct Turned {
+    /// Endpoint id of its flow.
+    pub endpoint: u16,
+    /// Bytes of the IP packet.
+    pub length: u16,
+    /// [`FragmentWay::TO_ENDPOINT`], [`FragmentWay::TO_CLIENT`] or [`FragmentWay::CARRIED`].
+    pub side: u8,
+}
+
+impl Turned {
+    /// Counts it.
+    #[inline(always)]
+    pub fn count(&self) {
+        if self.side == FragmentWay::TO_ENDPOINT {
+            count::packet_in(self.endpoint, self.length);
+        } else {
+            count::packet_out(self.endpoint, self.length);
+        }
+    }
+}
+
+/// Turns a fragment.
+#[inline(always)]
+pub fn turn(frame: &mut XdpFrame) -> Result<Turned, Reason> {
+    match parse::network(frame)? {
+        Network::V4(offset) => turn_family::<V4>(frame, offset),
+        Network::V6(offset) => turn_family::<V6>(frame, offset),
+    }
+}
+
+#[inline(always)]
+fn turn_family<A>(frame: &mut XdpFrame, offset: usize) -> Result<Turned, Reason>
+where
+    A: Parts + Ranged + Rewrite + Client + Rare,
+    FlowMap: Flows<A>,
+{
+    let part = A::part(frame, offset)?;
+    if part.is_first() {
+        turn_first(frame, &part)
+    } else {
+        turn_later(frame, &part)
+    }
+}
+
+/// Turns a first fragment if its flow is translated, and remembers how.
+#[inline(always)]
+fn turn_first<A>(frame: &mut XdpFrame, part: &Part<A>) -> Result<Turned, Reason>
+where
+    A: Ranged + Rewrite + Client + Rare,
+    FlowMap: Flows<A>,
+{
+    let packet = part.with_ports(frame)?;
+    let now = now();
+    let (to, (endpoint, side)) = if let Some(service) = service::find(&packet) {
+        if packet.hops <= 1 {
+            return Err(Reason::Expiring);
+        }
+        let to = flow::of_client(&packet, service, now)?;
+        if to.endpoint.mode == mode::NAT {
+            (to.tuple(), (to.id, FragmentWay::TO_ENDPOINT))
+        } else {
+            (unchanged(&packet), (to.id, FragmentWay::CARRIED))
+        }
+    } else {
+        let to = flow::of_endpoint(&packet, now).ok_or(Reason::NotForService)?;
+        if packet.hops <= 1 {
+            return Err(Reason::Expiring);
+        }
+        (to.tuple(), (to.id, FragmentWay::TO_CLIENT))
+    };
+    if !part.is_whole() {
+        remember(part, &to, (endpoint, side), now);
+    }
+    if side != FragmentWay::CARRIED {
+        rewrite(frame, &packet, &to).ok_or(Reason::Inconsistent)?;
+    }
+    Ok(Turned {
+        endpoint,
+        length: packet.length,
+        side,
+    })
+}
+
+#[inline(always)]
+fn unchanged<A: Client>(packet: &Packet<A>) -> Tuple<A> {
+    Tuple {
+        source: packet.source,
+        destination: packet.destination,
+        source_port: packet.source_port,
+        destination_port: packet.destination_port,
+    }
+}
+
+#[inline(always)]
+fn remember<A: Client>(part: &Part<A>, to: &Tuple<A>, (endpoint, side): (u16, u8), now: u32) {
+    let way = FragmentWay {
+        source: to.source.wide(),
+        destination: to.destination.wide(),
+        endpoint,
+        side,
+        zero: 0,
+        since: now,
+    };
+    // Without room the later fragments do not follow: they are counted.
+    let _ = FRAGMENTS.insert(FragmentKey::of(part), way, 0);
+}
+
+/// Turns a later fragment as the first one was, if that was.
+#[inline(always)]
+fn turn_later<A: Rewrite>(frame: &mut XdpFrame, part: &Part<A>) -> Result<Turned, Reason> {
+    let packet = &part.packet;
+    if packet.protocol != TCP && packet.protocol != UDP {
+        return Err(Reason::OtherProtocol);
+    }
+    let way = fragment_way(&FragmentKey::of(part)).ok_or(Reason::Fragment)?;
+    if !way.is_fresh(now()) {
+        return Err(Reason::Fragment);
+    }
+    if packet.hops <= 1 {
+        return Err(Reason::Expiring);
+    }
+    let to = Tuple {
+        source: A::from_wide(way.source),
+        destination: A::from_wide(way.destination),
+        source_port: 0,
+        destination_port: 0,
+    };
+    if way.side != FragmentWay::CARRIED {
+        rewrite_addresses(frame, packet, &to).ok_or(Reason::Inconsistent)?;
+    }
+    Ok(Turned {
+        endpoint: way.endpoint,
+        length: packet.length,
+        side: way.side,
+    })
+}
