@@ -176,14 +176,10 @@ pub mod mode {
 
 /// What a service asks for: bits of [`Service::flags`].
 pub mod flag {
-    /// ICMP echo to the virtual address is answered.
-    pub const ECHO: u8 = 1;
     /// New flows are dealt out one by one instead of by their hash.
     pub const EXACT: u8 = 2;
     /// Networks of clients have tables of their own.
     pub const RULES: u8 = 4;
-    /// Any of several ports.
-    pub const RANGE: u8 = 8;
     /// [`Service::mss`](super::Service::mss) is in force.
     pub const CLAMP: u8 = 16;
 }

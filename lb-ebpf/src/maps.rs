@@ -13,7 +13,7 @@
 //! | `FLOWS4`, `FLOWS6` | bucket → 4 flow entries | `lb`; the daemon clears dead ones | both |
 //! | `FRAGMENTS` | fragments of a packet → where its first one went | `lb` | `lb` |
 //! | `ECHO` | address and family → 1: echo requests to it are answered | daemon | `lb` |
-//! | `WAYS` | [`ways`](lb_common::record::ways) → program | daemon | `lb` |
+//! | `WAYS` | [`ways`] → program | daemon | `lb` |
 //! | `NEXT_HOPS` | CPU → [`NextHops`] | `lb` | `lb` |
 //! | `EGRESS` | interface index → what XDP can do there | daemon | `lb` |
 //! | `COUNTERS` | endpoint id → [`EndpointCounters`], each CPU its own | `lb` | daemon |
