@@ -105,13 +105,14 @@ fn measure(cli: &Cli) -> Result<Report> {
     Ok(Report {
         machine,
         rounds: packets.rounds,
-        packets: part(Part::Packets)
-            .map(|()| packets::measure(&cli.objects, &packets))
-            .transpose()?,
+        // First: what follows is pinned to one CPU, and the builder asks only once how many there are.
         tables: part(Part::Tables)
             .map(|()| tables::measure(rounds))
             .transpose()?
             .unwrap_or_default(),
+        packets: part(Part::Packets)
+            .map(|()| packets::measure(&cli.objects, &packets))
+            .transpose()?,
         commands: part(Part::Commands)
             .map(|()| command::measure(&cli.programs, rounds))
             .transpose()?

@@ -172,8 +172,9 @@ impl Report {
 /// How every contestant is set up.
 const SET_UP: &str = "Every contestant has namespaces of its own, all alike: veth, GRO on, on the node \
 segmentation left to the interface as well, so that all but lb pass on merged segments. routed: nothing \
-loaded on the node, the server addressed directly. lb: mode nat, native XDP, for which veth copies \
-every frame. nftables: DNAT by `numgen random` with connection tracking, no masquerading. HAProxy: TCP \
+loaded on the node, the server addressed directly. lb: mode nat, native XDP, which on veth has every \
+segment as a frame of its own. nftables: DNAT by `numgen random` with connection tracking, no \
+masquerading. HAProxy: TCP \
 mode, a thread for each CPU, `splice-auto`. nginx: stream, a worker for each CPU, `reuseport`.";
 
 /// A row of the table of sockets.
