@@ -1,12 +1,19 @@
 //! The frame under XDP: the only pointer arithmetic of the program.
 
 use aya_ebpf::{
-    helpers::{bpf_xdp_adjust_head, bpf_xdp_adjust_tail},
+    Global,
+    helpers::{bpf_xdp_adjust_head, bpf_xdp_adjust_tail, bpf_xdp_get_buff_len},
     programs::XdpContext,
 };
 use lb_common::frame::{Elastic, Frame, Header};
 
-/// A frame, its bytes checked at each access.
+/// 1 if the kernel gives frames that lie in several buffers to the program (since 5.18), and has the
+/// helper that tells their length. Set by the loader.
+#[unsafe(no_mangle)]
+static FRAGS: Global<u8> = Global::new(0);
+
+/// A frame, its bytes checked at each access. Of one that lies in several buffers only those in the first
+/// are there: drivers put all headers in it.
 pub struct XdpFrame {
     /// What the kernel calls the program with.
     pub ctx: XdpContext,
@@ -19,6 +26,17 @@ impl XdpFrame {
     #[inline(always)]
     pub fn new(ctx: XdpContext) -> Self {
         Self { ctx, limit: 0 }
+    }
+
+    /// Whether all of it lies in one buffer.
+    #[inline(always)]
+    pub fn is_whole(&self) -> bool {
+        if FRAGS.load() == 0 {
+            return true;
+        }
+        // SAFETY: the context is the program's own.
+        let length = unsafe { bpf_xdp_get_buff_len(self.ctx.ctx) };
+        length == (self.ctx.data_end() - self.ctx.data()) as u64
     }
 
     /// Index of the interface the frame came in on.
@@ -76,6 +94,11 @@ impl Elastic for XdpFrame {
 
     #[inline(always)]
     fn cut(&mut self, length: usize) -> Option<()> {
+        // Kernels before 6.18 lose pages, or read beyond the frame, after a program that runs on an skb
+        // (in generic mode, on veth) has freed buffers.
+        if !self.is_whole() {
+            return None;
+        }
         let there = self.ctx.data_end() - self.ctx.data();
         if length > there {
             return None;

@@ -55,19 +55,19 @@ use aya_ebpf::{
 };
 
 /// Every frame that comes in on an attached interface.
-#[xdp]
+#[xdp(frags)]
 pub fn lb(ctx: XdpContext) -> u32 {
     pipeline::run(ctx)
 }
 
 /// Every frame with a fragment, from [`lb`].
-#[xdp]
+#[xdp(frags)]
 pub fn lb_fragment(ctx: XdpContext) -> u32 {
     aside::run_fragment(ctx)
 }
 
 /// Every frame with an IP packet that is neither TCP nor UDP, from [`lb`].
-#[xdp]
+#[xdp(frags)]
 pub fn lb_message(ctx: XdpContext) -> u32 {
     aside::run_message(ctx)
 }

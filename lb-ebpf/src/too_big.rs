@@ -3,9 +3,9 @@
 use aya_ebpf::bindings::xdp_action;
 use lb_common::{
     address::{V4, V6},
-    frame::{Ethernet, Frame},
+    frame::{Elastic as _, Ethernet, Frame},
     parse::{self, Network},
-    record::{HAND_OVER_MAC, egress},
+    record::{HAND_OVER_CUT, HAND_OVER_MAC, egress},
     too_big,
     verdict::Reason,
 };
@@ -30,14 +30,23 @@ fn tell(frame: &mut XdpFrame) -> Option<u32> {
         return None;
     }
     let limit = frame.limit;
-    match parse::network(frame).ok()? {
+    let length = match parse::network(frame).ok()? {
         Network::V4(network) => too_big::answer::<V4, _>(frame, network, limit)?,
         Network::V6(network) => too_big::answer::<V6, _>(frame, network, limit)?,
+    };
+    if !frame.is_whole() {
+        return hand_over(frame, HAND_OVER_CUT);
     }
+    frame.cut(length)?;
     if maps::egress(frame.ingress()) & (egress::GENERIC | egress::TRANSMIT) != 0 {
         return Some(xdp_action::XDP_TX);
     }
+    hand_over(frame, HAND_OVER_MAC)
+}
+
+#[inline(always)]
+fn hand_over(frame: &mut XdpFrame, mark: [u8; 6]) -> Option<u32> {
     let ethernet: &mut Ethernet = frame.header_mut(0)?;
-    ethernet.destination = HAND_OVER_MAC;
+    ethernet.destination = mark;
     Some(xdp_action::XDP_PASS)
 }

@@ -13,9 +13,9 @@ use aya::{Ebpf, EbpfLoader, include_bytes_aligned};
 use lb_common::address::wide;
 
 use super::attach::{refuse_foreign, unpin};
-use super::{XdpMode, bpffs, interface};
+use super::{XdpMode, bpffs, frags, interface};
 
-static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/decap.bpf.o"));
+pub(super) static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/decap.bpf.o"));
 
 /// What to unpack, and where.
 #[derive(Clone, Debug)]
@@ -97,7 +97,7 @@ pub fn detach(pin_dir: &Path, interface: &str) -> Result<bool> {
 fn load(wanted: &Decap) -> Result<Ebpf> {
     let mut ebpf = EbpfLoader::new()
         .override_global("TUNNEL_PORT", &wanted.port, true)
-        .load(OBJECT)
+        .load(&frags::object(OBJECT, frags::are_taken()?))
         .context("load the maps of the program that unpacks")?;
     program(&mut ebpf)?
         .load()

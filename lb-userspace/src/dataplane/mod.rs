@@ -6,6 +6,7 @@ mod bpffs;
 mod counters;
 pub mod decap;
 mod flows;
+mod frags;
 mod hook;
 mod interface;
 mod kernel;
@@ -30,10 +31,11 @@ use lb_common::record::Endpoint;
 
 use crate::desired::{Desired, Protocol};
 use crate::plan::{Ids, Image, Plan, Tables, Write};
+pub use frags::are_taken as takes_frags;
 pub use interface::{Attached, all as interfaces, index as interface_index};
 pub use kernel::{require as require_kernel, version as kernel_version};
 use maps::Maps;
-use object::Constants;
+use object::{Constants, Loading};
 pub use report::{
     AppliedService, Counters, EndpointReport, FlowReport, Interface, LiveFlows, Opened, Options,
     ReasonCount, Run, XdpMode,
@@ -80,7 +82,11 @@ impl Dataplane {
                 constants.buckets, constants.ports.0, constants.ports.1
             ));
         }
-        let mut ebpf = object::load(&options.pin_dir, &constants, options.log_packets)?;
+        let loading = Loading {
+            frags: frags::are_taken()?,
+            log_packets: options.log_packets,
+        };
+        let mut ebpf = object::load(&options.pin_dir, &constants, loading)?;
         if options.log_packets {
             spawn_packet_log(&mut ebpf)?;
         }

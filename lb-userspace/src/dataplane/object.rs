@@ -11,6 +11,8 @@ use aya::{Ebpf, EbpfLoader, include_bytes_aligned};
 use lb_common::hash;
 use lb_common::record::ways;
 
+use super::frags;
+
 /// The object file, built by this crate's build script.
 pub static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/lb.bpf.o"));
 
@@ -59,17 +61,26 @@ pub struct Constants {
     pub ports: (u16, u16),
 }
 
+/// How the program is loaded, whatever flows there are.
+#[derive(Clone, Copy, Debug)]
+pub struct Loading {
+    /// It takes frames in several buffers, see [`frags::are_taken`].
+    pub frags: bool,
+    /// It tells of every refused packet.
+    pub log_packets: bool,
+}
+
 /// Loads the programs; maps that are pinned in `pin_dir` are used, others made and pinned there.
 ///
 /// # Errors
 /// If the kernel refuses a map or program; with the verifier's words if it was the verifier.
-pub fn load(pin_dir: &Path, constants: &Constants, log_packets: bool) -> Result<Ebpf> {
+pub fn load(pin_dir: &Path, constants: &Constants, loading: Loading) -> Result<Ebpf> {
     let keys = hash::keys(constants.seed);
     let mask = constants.buckets - 1;
     let (first, last) = constants.ports;
     let count = (last - first).saturating_add(1);
     // aya_log_common::Level: 0 is off, 3 is info.
-    let log_level: u8 = if log_packets { 3 } else { 0 };
+    let log_level: u8 = if loading.log_packets { 3 } else { 0 };
     let cpus = nr_cpus().map_err(|(file, error)| anyhow!("{file}: {error}"))?;
     let cpus = u32::try_from(cpus)?;
     let mut loader = EbpfLoader::new();
@@ -85,7 +96,8 @@ pub fn load(pin_dir: &Path, constants: &Constants, log_packets: bool) -> Result<
         .override_global("FIRST_NODE_PORT", &first, true)
         .override_global("NODE_PORT_COUNT", &count, true)
         .override_global(aya_log::LEVEL, &log_level, true)
-        .load(OBJECT)
+        .override_global("FRAGS", &u8::from(loading.frags), true)
+        .load(&frags::object(OBJECT, loading.frags))
         .context("load the kernel program's maps")?;
     xdp(&mut ebpf)?
         .load()
