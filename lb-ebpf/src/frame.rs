@@ -94,8 +94,8 @@ impl Elastic for XdpFrame {
 
     #[inline(always)]
     fn cut(&mut self, length: usize) -> Option<()> {
-        // Kernels before 6.18 lose pages, or read beyond the frame, after a program that runs on an skb
-        // (in generic mode, on veth) has freed buffers.
+        // Where the program runs on an skb (on veth), kernels do not follow everywhere what it does to
+        // buffers other than the first.
         if !self.is_whole() {
             return None;
         }

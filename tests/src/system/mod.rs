@@ -10,6 +10,7 @@
 //! | [`paths`] | neighbours from cold, large transfers, generic mode, what is not ours |
 //! | [`modes`] | endpoints that answer themselves: dsr, ipip, gue |
 //! | [`aside`] | large datagrams, errors, echo requests |
+//! | [`beside`] | the same in the modes that carry |
 //! | [`counters`] | what was counted stays counted |
 //! | [`socket`] | the API without our client |
 //! | [`commands`] | `lbctl` and `lbd` as typed: answers, mistakes, exit codes |
@@ -17,6 +18,7 @@
 //! | [`readme`] | what the README says to type |
 
 mod aside;
+mod beside;
 mod commands;
 mod counters;
 mod demonstration;
@@ -46,6 +48,7 @@ pub fn trials() -> Vec<Trial> {
         modes::trials(),
         paths::trials(),
         aside::trials(),
+        beside::trials(),
         counters::trials(),
         socket::trials(),
         commands::trials(),
