@@ -6,8 +6,9 @@
 //! multiplications do not wait for each other. A murmur3 finalizer then spreads the sum over all 64
 //! bits, so that sequential ports land apart.
 //!
-//! The part that is the same for every packet of a service (its address, port and protocol) or of an
-//! endpoint is summed once, by the daemon, and stored in its record as the *basis*.
+//! The part that is the same for every packet to a virtual address (address and protocol) or to an
+//! endpoint is summed once, by the daemon, and stored in the record as the *basis*. The virtual port is one
+//! word with the client's, so that a service may have many at no cost.
 //!
 //! | bits of a flow hash | used as |
 //! |---|---|
@@ -37,10 +38,10 @@ impl Keys for [u64; KEYS] {
 // Each input word has its own key. A change of these numbers moves every flow: it is a change of
 // map layout.
 const CLIENT: usize = 0; // 0..4
-const CLIENT_PORT: usize = 4;
+const PORTS: usize = 4;
 const SERVICE: usize = 5;
 const SERVICE_ADDRESS: usize = 6; // 6..10
-const SERVICE_PORT: usize = 10;
+const SERVICE_PROTOCOL: usize = 10;
 const ENDPOINT: usize = 11;
 const ENDPOINT_ADDRESS: usize = 12; // 12..16
 const ENDPOINT_PORT: usize = 16;
@@ -75,20 +76,26 @@ fn sum<A: Address>(keys: &impl Keys, first: usize, address: A) -> u64 {
     sum
 }
 
-/// The constant part of every flow of a service. `port` in host order, `protocol` the IP number.
-pub fn service_basis<A: Address>(keys: &impl Keys, address: A, port: u16, protocol: u8) -> u64 {
-    let port_word = ((port as u64) << 16) | ((A::FAMILY as u64) << 8) | protocol as u64;
+/// The constant part of every flow to a virtual address. `protocol` is the IP number.
+pub fn service_basis<A: Address>(keys: &impl Keys, address: A, protocol: u8) -> u64 {
+    let word = ((A::FAMILY as u64) << 8) | protocol as u64;
     keys.key(SERVICE)
         .wrapping_add(sum(keys, SERVICE_ADDRESS, address))
-        .wrapping_add(keys.key(SERVICE_PORT).wrapping_mul(port_word))
+        .wrapping_add(keys.key(SERVICE_PROTOCOL).wrapping_mul(word))
 }
 
-/// Hash of a flow from its client's side. `client_port` in host order.
+/// Hash of a flow from its client's side. `ports` are the client's and the virtual one, host order.
 #[inline(always)]
-pub fn flow<A: Address>(keys: &impl Keys, service_basis: u64, client: A, client_port: u16) -> u64 {
+pub fn flow<A: Address>(
+    keys: &impl Keys,
+    service_basis: u64,
+    client: A,
+    (client_port, port): (u16, u16),
+) -> u64 {
+    let ports = client_port as u64 | (port as u64) << 16;
     mix(service_basis
         .wrapping_add(sum(keys, CLIENT, client))
-        .wrapping_add(keys.key(CLIENT_PORT).wrapping_mul(client_port as u64)))
+        .wrapping_add(keys.key(PORTS).wrapping_mul(ports)))
 }
 
 /// Hash that selects the slot of a new flow where clients stay together: of the first `bits` of the
@@ -114,6 +121,12 @@ pub fn endpoint_basis<A: Address>(keys: &impl Keys, address: A, port: u16, proto
     keys.key(ENDPOINT)
         .wrapping_add(sum(keys, ENDPOINT_ADDRESS, address))
         .wrapping_add(keys.key(ENDPOINT_PORT).wrapping_mul(port_word))
+}
+
+/// [`endpoint_basis`] of another port, from that of port 0.
+#[inline(always)]
+pub fn endpoint_basis_of_port(keys: &impl Keys, basis: u64, port: u16) -> u64 {
+    basis.wrapping_add(keys.key(ENDPOINT_PORT).wrapping_mul((port as u64) << 16))
 }
 
 /// Hash of a flow from its endpoint's side. `node_port` in host order.
@@ -156,9 +169,10 @@ mod tests {
     use crate::address::{V4, V6};
 
     const TCP: u8 = 6;
+    const WEB: u16 = 9000;
 
     fn vip(keys: &[u64; KEYS]) -> u64 {
-        service_basis(keys, V4::from_bytes([10, 99, 0, 1]), 9000, TCP)
+        service_basis(keys, V4::from_bytes([10, 99, 0, 1]), TCP)
     }
 
     #[test]
@@ -166,18 +180,18 @@ mod tests {
         // Equal on every node and every version that shares flows: these are part of the map layout.
         let keys = keys(42);
         let client = V4::from_bytes([192, 0, 2, 7]);
-        let v4 = flow(&keys, vip(&keys), client, 40_000);
+        let v4 = flow(&keys, vip(&keys), client, (40_000, WEB));
         let client6 = V6::from_bytes([0xfd, 0x99, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 7]);
-        let vip6 = service_basis(&keys, client6, 53, 17);
-        let v6 = flow(&keys, vip6, client6, 40_000);
+        let vip6 = service_basis(&keys, client6, 17);
+        let v6 = flow(&keys, vip6, client6, (40_000, 53));
         let back = reply(&keys, endpoint_basis(&keys, client, 8080, TCP), 10_240);
         assert_eq!([v4, v6, back], VECTORS, "{:#x?}", [v4, v6, back]);
     }
 
     /// Computed a second time from the definition in the module's text, by a program in another language.
     const VECTORS: [u64; 3] = [
-        0x662f_494c_57d7_7978,
-        0x61ca_3e13_ad75_3bf8,
+        0xa355_ea3c_c957_0816,
+        0xe5f1_937c_5ee1_03c3,
         0x8816_96e9_18fd_0e40,
     ];
 
@@ -204,7 +218,7 @@ mod tests {
             let basis = vip(&keys);
             let mut bins = [[0_u64; 256]; 3];
             for port in 0..=u16::MAX {
-                let hash = flow(&keys, basis, V4::from_bytes([192, 0, 2, 7]), port);
+                let hash = flow(&keys, basis, V4::from_bytes([192, 0, 2, 7]), (port, WEB));
                 for (part, bins) in bins.iter_mut().enumerate() {
                     bins[(hash >> (24 * part) & 255) as usize] += 1;
                 }
@@ -230,7 +244,7 @@ mod tests {
                 basis,
                 address,
                 bits,
-                flow(&keys, basis, address, port),
+                flow(&keys, basis, address, (port, WEB)),
             )
         };
         let one = of([192, 0, 2, 7], 5000, 24);
@@ -256,6 +270,29 @@ mod tests {
     }
 
     #[test]
+    fn ports_of_a_range_spread_evenly_over_slots() {
+        for seed in 0..20 {
+            let keys = keys(seed);
+            let basis = vip(&keys);
+            let mut bins = [0_u64; 1024];
+            for port in 0..=u16::MAX {
+                let hash = flow(&keys, basis, V4::from_bytes([192, 0, 2, 7]), (40_000, port));
+                bins[slot(hash, 1023) as usize] += 1;
+            }
+            assert!(chi_square(&bins) < limit(1024), "seed {seed}");
+        }
+    }
+
+    #[test]
+    fn the_basis_of_a_port_is_that_of_port_0_and_the_port() {
+        let keys = keys(5);
+        let of = |port| endpoint_basis(&keys, V6([1, 2]), port, TCP);
+        for port in [0, 1, 8080, u16::MAX] {
+            assert_eq!(endpoint_basis_of_port(&keys, of(0), port), of(port));
+        }
+    }
+
+    #[test]
     fn sequential_addresses_spread_evenly_over_slots() {
         for seed in 0..20 {
             let keys = keys(seed);
@@ -263,7 +300,7 @@ mod tests {
             let mut bins = [0_u64; 1024];
             for host in 0..65_536_u32 {
                 let client = V4::from_bytes((0x0a00_0000 | host).to_be_bytes());
-                bins[slot(flow(&keys, basis, client, 5000), 1023) as usize] += 1;
+                bins[slot(flow(&keys, basis, client, (5000, WEB)), 1023) as usize] += 1;
             }
             assert!(chi_square(&bins) < limit(1024), "seed {seed}");
         }
@@ -273,11 +310,18 @@ mod tests {
     fn one_bit_of_input_changes_half_the_bits_of_the_hash() {
         let keys = keys(7);
         let basis = vip(&keys);
-        for bit in 0..48 {
+        for bit in 0..64 {
             let mut changed = 0;
             for i in 0..1000_u64 {
-                let input = mix(i) & 0xffff_ffff_ffff;
-                let of = |x: u64| flow(&keys, basis, V4(x as u32), (x >> 32) as u16);
+                let input = mix(i);
+                let of = |x: u64| {
+                    flow(
+                        &keys,
+                        basis,
+                        V4(x as u32),
+                        ((x >> 32) as u16, (x >> 48) as u16),
+                    )
+                };
                 changed += (of(input) ^ of(input ^ (1 << bit))).count_ones();
             }
             let mean = f64::from(changed) / 1000.0;
@@ -293,7 +337,7 @@ mod tests {
         let (a, b) = (keys(1), keys(2));
         let same = (0..10_000_u16)
             .filter(|&port| {
-                let of = |keys| slot(flow(keys, vip(keys), V4(99), port), 255);
+                let of = |keys| slot(flow(keys, vip(keys), V4(99), (port, WEB)), 255);
                 of(&a) == of(&b)
             })
             .count();
@@ -306,14 +350,14 @@ mod tests {
     #[test]
     fn every_word_of_a_tuple_counts() {
         let keys = keys(3);
-        let base = service_basis(&keys, V6([1, 2]), 80, TCP);
-        assert_ne!(base, service_basis(&keys, V6([1 << 32 | 1, 2]), 80, TCP));
-        assert_ne!(base, service_basis(&keys, V6([1, 3]), 80, TCP));
-        assert_ne!(base, service_basis(&keys, V6([1, 2]), 81, TCP));
-        assert_ne!(base, service_basis(&keys, V6([1, 2]), 80, 17));
-        assert_ne!(
-            flow(&keys, base, V6([1, 2]), 1),
-            flow(&keys, base, V6([2, 1]), 1)
-        );
+        let base = service_basis(&keys, V6([1, 2]), TCP);
+        assert_ne!(base, service_basis(&keys, V6([1 << 32 | 1, 2]), TCP));
+        assert_ne!(base, service_basis(&keys, V6([1, 3]), TCP));
+        assert_ne!(base, service_basis(&keys, V6([1, 2]), 17));
+        let of = |client, ports| flow(&keys, base, V6(client), ports);
+        assert_ne!(of([1, 2], (1, 80)), of([2, 1], (1, 80)));
+        assert_ne!(of([1, 2], (1, 80)), of([1, 2], (2, 80)));
+        assert_ne!(of([1, 2], (1, 80)), of([1, 2], (1, 81)));
+        assert_ne!(of([1, 2], (1, 80)), of([1, 2], (80, 1)));
     }
 }

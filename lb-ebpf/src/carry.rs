@@ -55,8 +55,9 @@ where
         id,
         endpoint,
         node_port: 0,
+        port: 0,
         // Of the address alone, because later fragments have no ports: all of a packet go in one tunnel.
-        hash: hash::flow(&SecretKeys, 0, packet.source, 0),
+        hash: hash::flow(&SecretKeys, 0, packet.source, (0, 0)),
     };
     match carry(frame, packet, &to, now()) {
         // Nobody is told of a later fragment (RFC 1122, 3.2.2), and of an error neither.

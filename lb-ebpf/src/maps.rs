@@ -173,13 +173,18 @@ impl Flows<V4> for FlowMap {
     }
 
     #[inline(always)]
-    fn service_basis(&self, service: u16) -> Option<u64> {
-        Some(SERVICES.get(service as u32)?.basis)
+    fn is_to(&self, endpoint: u16, service: u16) -> bool {
+        is_to(endpoint, service).unwrap_or(false)
     }
 
     #[inline(always)]
-    fn endpoint_basis(&self, endpoint: u16) -> Option<u64> {
-        Some(ENDPOINTS.get(endpoint as u32)?.basis)
+    fn service_basis(&self, endpoint: u16) -> Option<u64> {
+        Some(service_of(endpoint)?.basis)
+    }
+
+    #[inline(always)]
+    fn endpoint_basis(&self, endpoint: u16, port: u16) -> Option<u64> {
+        Some(ENDPOINTS.get(endpoint as u32)?.basis_for(&SecretKeys, port))
     }
 }
 
@@ -190,14 +195,31 @@ impl Flows<V6> for FlowMap {
     }
 
     #[inline(always)]
-    fn service_basis(&self, service: u16) -> Option<u64> {
-        Some(SERVICES.get(service as u32)?.basis)
+    fn is_to(&self, endpoint: u16, service: u16) -> bool {
+        is_to(endpoint, service).unwrap_or(false)
     }
 
     #[inline(always)]
-    fn endpoint_basis(&self, endpoint: u16) -> Option<u64> {
-        Some(ENDPOINTS.get(endpoint as u32)?.basis)
+    fn service_basis(&self, endpoint: u16) -> Option<u64> {
+        Some(service_of(endpoint)?.basis)
     }
+
+    #[inline(always)]
+    fn endpoint_basis(&self, endpoint: u16, port: u16) -> Option<u64> {
+        Some(ENDPOINTS.get(endpoint as u32)?.basis_for(&SecretKeys, port))
+    }
+}
+
+#[inline(always)]
+fn service_of(endpoint: u16) -> Option<&'static Service> {
+    let service = ENDPOINTS.get(endpoint as u32)?.service;
+    SERVICES.get(service as u32)
+}
+
+#[inline(always)]
+fn is_to(endpoint: u16, service: u16) -> Option<bool> {
+    let (one, other) = (service_of(endpoint)?, SERVICES.get(service as u32)?);
+    Some(one.address == other.address && one.protocol() == other.protocol())
 }
 
 /// One of a service's tables, as it is at this instant.

@@ -43,7 +43,7 @@ const PATIENCE: u32 = 4;
 /// A node port for a new flow: free towards the endpoint, and with room for the flow's endpoint entry;
 /// if none is free, one whose flow is closed and only waits for retransmissions, and else one whose
 /// handshake is not finished: a flood of those keeps nobody out. `flow` is [`crate::hash::flow`],
-/// `endpoint_basis` [`crate::record::Endpoint::basis`].
+/// `endpoint_basis` [`crate::record::Endpoint::basis_for`] its virtual port.
 ///
 /// # Errors
 /// [`Reason::NodePortsExhausted`] if every port tried is some open flow's to this endpoint,

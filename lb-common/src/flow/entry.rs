@@ -48,13 +48,13 @@ impl<const W: usize> Key for [u64; W] {
     }
 }
 
-/// A client address, and the key it makes with port and service.
+/// A client address, and the key it makes with ports.
 pub trait Client: Address {
     /// Key of a flow of this family.
     type Key: Key;
-    /// The key of a client tuple; `port` in host order.
-    fn key(self, port: u16, service: u16) -> Self::Key;
-    /// Address, port and service of a key.
+    /// The key of a client tuple: the client's port and the virtual one, host order.
+    fn key(self, client_port: u16, port: u16) -> Self::Key;
+    /// Address, client port and virtual port of a key.
     fn from_key(key: Self::Key) -> (Self, u16, u16);
 }
 
@@ -62,8 +62,8 @@ impl Client for V4 {
     type Key = [u64; 1];
 
     #[inline(always)]
-    fn key(self, port: u16, service: u16) -> [u64; 1] {
-        [self.0 as u64 | tail(port, service) << 32]
+    fn key(self, client_port: u16, port: u16) -> [u64; 1] {
+        [self.0 as u64 | tail(client_port, port) << 32]
     }
 
     #[inline(always)]
@@ -76,8 +76,8 @@ impl Client for V6 {
     type Key = [u64; 3];
 
     #[inline(always)]
-    fn key(self, port: u16, service: u16) -> [u64; 3] {
-        [self.0[0], self.0[1], tail(port, service)]
+    fn key(self, client_port: u16, port: u16) -> [u64; 3] {
+        [self.0[0], self.0[1], tail(client_port, port)]
     }
 
     #[inline(always)]
@@ -87,8 +87,8 @@ impl Client for V6 {
 }
 
 #[inline(always)]
-const fn tail(port: u16, service: u16) -> u64 {
-    port as u64 | (service as u64) << 16
+const fn tail(client_port: u16, port: u16) -> u64 {
+    client_port as u64 | (port as u64) << 16
 }
 
 /// The second half of an entry: where the flow goes and how far it is.

@@ -128,8 +128,9 @@ fn of_client<'a, A: Client>(
     key: A::Key,
     state: State,
 ) -> Option<(&'a Entry<A::Key>, State)> {
-    let (client, port, service) = A::from_key(key);
-    let hash = hash::flow(keys, flows.service_basis(service)?, client, port);
+    let (client, client_port, port) = A::from_key(key);
+    let basis = flows.service_basis(state.endpoint())?;
+    let hash = hash::flow(keys, basis, client, (client_port, port));
     find_client_entry(flows, hash, key, state)
 }
 
@@ -140,10 +141,8 @@ fn of_endpoint<'a, A: Client>(
     key: A::Key,
     state: State,
 ) -> Option<(&'a Entry<A::Key>, State)> {
-    let hash = hash::reply(
-        keys,
-        flows.endpoint_basis(state.endpoint())?,
-        state.node_port(),
-    );
+    let (_, _, port) = A::from_key(key);
+    let basis = flows.endpoint_basis(state.endpoint(), port)?;
+    let hash = hash::reply(keys, basis, state.node_port());
     find_endpoint_entry(flows, hash, key, state)
 }

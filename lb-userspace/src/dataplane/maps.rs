@@ -154,6 +154,8 @@ impl Maps {
             Write::Close(id) => {
                 self.services.store(usize::from(*id), TABLE, TableRef::NONE);
             }
+            Write::Hide(id) => self.identify(*id, Service::hidden),
+            Write::Show(id) => self.identify(*id, Service::shown),
             Write::Idle(id, idle) => {
                 self.services
                     .store(usize::from(*id), IDLE, bytemuck::cast(*idle));
@@ -190,6 +192,13 @@ impl Maps {
             Write::IgnoreEcho(address) => echo(ebpf)?.remove(address)?,
         }
         Ok(())
+    }
+
+    /// Changes by what packets find a service.
+    fn identify(&self, id: u16, change: impl Fn(u64) -> u64) {
+        let id = usize::from(id);
+        let before = self.services.load(id, IDENTITY);
+        self.services.store(id, IDENTITY, change(before));
     }
 
     /// Says which layout the maps have, for the next daemon.

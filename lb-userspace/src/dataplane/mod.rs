@@ -211,8 +211,9 @@ impl Dataplane {
 
     fn report(&self, flow: &flows::Flow, now: u32) -> Option<FlowReport> {
         let record = self.image.endpoints.get(&flow.state.endpoint())?;
-        let (service, backend, endpoint) = self.names(record)?;
-        let idle = self.image.services.get(&flow.service)?.idle;
+        let (service, backend, mut endpoint) = self.names(record)?;
+        endpoint.set_port(record.port_for(flow.port));
+        let idle = self.image.services.get(&record.service)?.idle;
         let progress = flow.state.progress();
         let silent = progress.idle_ticks(idle) as i32 - flow.state.remaining(now);
         let nanoseconds = u64::from(silent.max(0) as u32) << lb_common::limits::TICK_SHIFT;
@@ -224,6 +225,7 @@ impl Dataplane {
             },
             client: SocketAddr::new(flow.client, flow.client_port),
             service,
+            port: flow.port,
             backend,
             endpoint,
             node_port: (!flow.state.is_one_sided()).then_some(flow.state.node_port()),

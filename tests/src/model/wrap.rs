@@ -49,8 +49,8 @@ impl Carry {
     /// Of a fragment or a message: the source address alone names its tunnel.
     pub(super) fn of_part(self, keys: &[u64; hash::KEYS], source: IpAddr) -> Self {
         self.with(match source {
-            IpAddr::V4(v4) => hash::flow(keys, 0, V4::from_bytes(v4.octets()), 0),
-            IpAddr::V6(v6) => hash::flow(keys, 0, V6::from_bytes(v6.octets()), 0),
+            IpAddr::V4(v4) => hash::flow(keys, 0, V4::from_bytes(v4.octets()), (0, 0)),
+            IpAddr::V6(v6) => hash::flow(keys, 0, V6::from_bytes(v6.octets()), (0, 0)),
         })
     }
 
