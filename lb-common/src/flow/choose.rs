@@ -25,7 +25,7 @@ impl NodePorts {
     pub(super) const fn port(self, hash: u64, step: u32) -> u16 {
         let count = self.count as u64;
         let place = if self.count as u32 <= PORT_PROBES {
-            ((hash >> 16) as u16 as u64 + step as u64) % count
+            ((hash >> 48) + step as u64) % count
         } else {
             let drawn = hash::mix(hash.wrapping_add(SPLIT.wrapping_mul(step as u64)));
             ((drawn >> 32) * count) >> 32

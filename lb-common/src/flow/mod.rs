@@ -28,6 +28,8 @@
 //! over: the id is the way from either entry to the other, and what is left of a dead flow could pass
 //! for half of a live one. So the table is swept before ids are given back.
 
+use crate::hash::{first_bucket as first, second_bucket as second};
+
 mod choose;
 mod enter;
 mod entry;
@@ -63,18 +65,6 @@ pub trait Steps<A: Client>: Flows<A> {
     fn probe(&self, hash: u64, node_port: u16, now: u32) -> Probe;
     /// [`forget_partner`].
     fn forget_partner(&self, key: A::Key, state: State);
-}
-
-/// Number of the first bucket of a hash.
-#[inline(always)]
-const fn first(hash: u64) -> u32 {
-    hash as u32 & 0xff_ffff
-}
-
-/// Number of the second bucket of a hash. Client entries only.
-#[inline(always)]
-const fn second(hash: u64) -> u32 {
-    (hash >> 24) as u32 & 0xff_ffff
 }
 
 #[cfg(test)]
