@@ -91,6 +91,24 @@ impl Sum {
     }
 }
 
+/// Checksum of an IPv4 header whose hop count has gone down by one, in few steps: it stands in the upper byte
+/// of a word, which is the lower one in memory order.
+#[inline(always)]
+#[must_use]
+pub const fn one_hop_on(checksum: [u8; 2]) -> [u8; 2] {
+    // !1, the change of that word: minus one in ones' complement.
+    const CHANGE: u32 = 0xfffe;
+    let change = CHANGE.swap_bytes() >> 16;
+    let change = if cfg!(target_endian = "little") {
+        CHANGE
+    } else {
+        change
+    };
+    let sum = !u16::from_ne_bytes(checksum) as u32 + change;
+    // At most 0x1fffd: what is carried out leaves room for itself.
+    (!((sum & 0xffff) + (sum >> 16)) as u16).to_ne_bytes()
+}
+
 #[inline(always)]
 const fn fold(sum: u64) -> u16 {
     let sum = (sum & 0xffff_ffff) + (sum >> 32);
@@ -144,6 +162,19 @@ mod tests {
         ) {
             let changed = Delta::NONE.word(old, new).apply_udp(checksum);
             prop_assert_eq!(changed == [0, 0], checksum == [0, 0]);
+        }
+    }
+
+    #[test]
+    fn one_hop_less_is_one_hop_less_of_any_checksum() {
+        const ONE_HOP: Delta = Delta::NONE.word(u32::from_ne_bytes([1, 0, 0, 0]), 0);
+        for checksum in 0..=u16::MAX {
+            let checksum = checksum.to_ne_bytes();
+            assert_eq!(
+                one_hop_on(checksum),
+                ONE_HOP.apply(checksum),
+                "{checksum:?}"
+            );
         }
     }
 

@@ -138,19 +138,11 @@ pub struct PortRange {
     pub zero: u16,
 }
 
-/// What was counted of an endpoint. Map `COUNTERS`: per-CPU array, index = endpoint id. Written by the
+/// What was counted of an endpoint's flows; its packets are in [`crate::cpu::Lane`]. Map `COUNTERS`: per-CPU array, index = endpoint id. Written by the
 /// kernel program.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct EndpointCounters {
-    /// Packets from clients.
-    pub packets_in: u64,
-    /// Bytes of their IP packets.
-    pub bytes_in: u64,
-    /// Packets from the endpoint.
-    pub packets_out: u64,
-    /// Bytes of their IP packets.
-    pub bytes_out: u64,
     /// Flows admitted.
     pub opened: u64,
     /// TCP flows finished by both sides.
@@ -406,7 +398,7 @@ const _: () = {
     assert!(size_of::<Endpoint>() == 64);
     assert!(size_of::<BackendName>() == 64);
     assert!(size_of::<SlotPage>() == 2048);
-    assert!(size_of::<EndpointCounters>() == 72);
+    assert!(size_of::<EndpointCounters>() == 40);
     assert!(size_of::<Dealt>() == 64);
     assert!(size_of::<PortRanges>() == 128);
 };
@@ -415,7 +407,7 @@ const _: () = {
 mod pod {
     use super::EndpointCounters;
 
-    // SAFETY: `repr(C)`, nine integers without padding (size asserted above), any bits are a value.
+    // SAFETY: `repr(C)`, five integers without padding (size asserted above), any bits are a value.
     unsafe impl aya::Pod for EndpointCounters {}
 }
 

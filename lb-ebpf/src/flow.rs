@@ -4,6 +4,7 @@ use lb_common::{
     address::Address,
     flow::{Client, Flows, Found, State, find_by_client, find_by_endpoint, step},
     hash,
+    limits::ENDPOINTS as IDS,
     parse::{Packet, Signals, UDP},
     phase::{Phase, Side},
     record::{Endpoint, Service, TableRef},
@@ -13,6 +14,9 @@ use lb_common::{
 
 use crate::maps::{ENDPOINTS, FlowMap, SERVICES, SecretKeys, node_ports, table_word};
 use crate::rare::{Given, Rare};
+
+/// Endpoint ids.
+const LANES: usize = IDS as usize;
 
 /// Where a client's packet goes.
 pub struct ToEndpoint {
@@ -43,6 +47,12 @@ pub struct ToClient<A> {
 }
 
 impl ToEndpoint {
+    /// Its lane. A mask, which the verifier understands.
+    #[inline(always)]
+    pub const fn lane(&self) -> usize {
+        self.id as usize % LANES
+    }
+
     /// What the packet's addresses and ports become.
     #[inline(always)]
     pub fn tuple<A: Address>(&self) -> Tuple<A> {
@@ -87,7 +97,7 @@ where
             follow::<A>(&found, Side::Client, packet.signals, service, now);
             (Given::of(found.state), endpoint)
         }
-        _ if packet.protocol != UDP && !packet.signals.has(Signals::SYN) => {
+        _ if packet.protocol != UDP && !packet.signals.opens() => {
             return Err(without_flow(service));
         }
         _ => {
@@ -167,8 +177,10 @@ fn without_flow(service: &Service) -> Reason {
 /// A client opens again with a tuple whose flow is ending: port reuse.
 #[inline(always)]
 fn starts_anew(state: State, signals: Signals) -> bool {
-    let phase = state.progress().phase();
-    signals.has(Signals::SYN) && matches!(phase, Phase::Closing | Phase::Closed)
+    if !signals.opens() {
+        return false;
+    }
+    matches!(state.progress().phase(), Phase::Closing | Phase::Closed)
 }
 
 /// The client of an endpoint's packet; nothing if no flow has this endpoint and node port.

@@ -11,7 +11,7 @@ use lb_common::{
 };
 
 use crate::frame::XdpFrame;
-use crate::maps::{FRAGMENTS, FlowMap, fragment_way, now};
+use crate::maps::{FRAGMENTS, FlowMap, cpu, fragment_way, now};
 use crate::range::Ranged;
 use crate::rare::Rare;
 use crate::{count, flow, service};
@@ -30,10 +30,14 @@ impl Turned {
     /// Counts it.
     #[inline(always)]
     pub fn count(&self) {
+        let Some(cpu) = cpu() else {
+            return;
+        };
+        let lane = cpu.lane(self.endpoint);
         if self.side == FragmentWay::TO_ENDPOINT {
-            count::packet_in(self.endpoint, self.length);
+            count::packet_in(lane, self.length);
         } else {
-            count::packet_out(self.endpoint, self.length);
+            count::packet_out(lane, self.length);
         }
     }
 }

@@ -56,24 +56,28 @@ use aya_ebpf::{
 
 /// Every frame that comes in on an attached interface.
 #[xdp]
+#[inline(always)]
 pub fn lb(ctx: XdpContext) -> u32 {
     pipeline::run(ctx)
 }
 
 /// Every frame with a fragment, from [`lb`].
 #[xdp]
+#[inline(always)]
 pub fn lb_fragment(ctx: XdpContext) -> u32 {
     aside::run_fragment(ctx)
 }
 
 /// Every frame with an IP packet that is neither TCP nor UDP, from [`lb`].
 #[xdp]
+#[inline(always)]
 pub fn lb_message(ctx: XdpContext) -> u32 {
     aside::run_message(ctx)
 }
 
 /// Every frame that [`lb`] passed to the kernel, on the same interface.
 #[classifier]
+#[inline(always)]
 pub fn lb_deliver(ctx: TcContext) -> i32 {
     deliver::run(&ctx)
 }

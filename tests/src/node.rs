@@ -197,7 +197,7 @@ impl Node {
     /// # Errors
     /// If they cannot be read.
     pub fn reasons(&self) -> Result<Vec<u64>> {
-        let counts = self.dataplane()?.reasons()?;
+        let counts = self.dataplane()?.reasons();
         ensure!(
             counts.len() == Reason::ALL.len(),
             "{} reasons",
@@ -242,9 +242,10 @@ impl Node {
         let [_, _, _, basis, table, ..] = services
             .iter()
             .find_map(|service| {
-                service
-                    .ok()
-                    .filter(|words| words[2] > record::Service::REMOVED)
+                // One that was taken away may still be there for its flows.
+                service.ok().filter(|words| {
+                    words[2] > record::Service::REMOVED && words[4] != TableRef::NONE
+                })
             })
             .context("there is no service")?;
         let keys = hash::keys(SEED);

@@ -30,6 +30,7 @@ pub struct Maps {
     backends: Mapped,
     flows4: Mapped,
     flows6: Mapped,
+    cpus: Mapped,
 }
 
 impl Maps {
@@ -49,6 +50,7 @@ impl Maps {
             backends: map("BACKENDS")?,
             flows4: map("FLOWS4")?,
             flows6: map("FLOWS6")?,
+            cpus: map("CPUS")?,
         })
     }
 
@@ -58,6 +60,11 @@ impl Maps {
             v4: &self.flows4,
             v6: &self.flows6,
         }
+    }
+
+    /// What each processor counts.
+    pub const fn cpus(&self) -> &Mapped {
+        &self.cpus
     }
 
     /// What the maps hold: after a fresh start nothing, else what an earlier daemon left.
@@ -126,7 +133,7 @@ impl Maps {
                 self.backends.write(usize::from(*index), &record);
             }
             Write::Endpoint(id, record) => {
-                counters::reset(ebpf, *id)?;
+                counters::reset(ebpf, &self.cpus, *id)?;
                 self.endpoints.write(usize::from(*id), record);
             }
             Write::Page(page, slots) => {

@@ -187,7 +187,7 @@ impl Dataplane {
                 address,
                 configured: self.ids.endpoints.contains(&id),
                 slots: slots.get(&id).copied().unwrap_or(0),
-                counters: counters::of_endpoint(&self.ebpf, id)?,
+                counters: counters::of_endpoint(&self.ebpf, self.maps.cpus(), id)?,
                 live: live.get(&id).copied().unwrap_or_default(),
             });
         }
@@ -244,11 +244,8 @@ impl Dataplane {
     }
 
     /// Every reason with its count.
-    ///
-    /// # Errors
-    /// If a map cannot be read.
-    pub fn reasons(&self) -> Result<Vec<ReasonCount>> {
-        counters::reasons(&self.ebpf)
+    pub fn reasons(&self) -> Vec<ReasonCount> {
+        counters::reasons(self.maps.cpus())
     }
 
     /// Follows what changes by itself: which interfaces there are and what XDP can do on them, and

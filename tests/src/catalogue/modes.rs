@@ -478,11 +478,11 @@ pub fn outer_of(outer: Packet, world: World, packet: &Packet, mode: Mode, hash: 
     let outer = if outer.is_v4() {
         outer.label(0).fragment(0x4000, false)
     } else {
-        outer.label(hash as u32 & 0xf_ffff)
+        outer.label((hash >> 32) as u32 & 0xf_ffff)
     };
     let outer = match mode {
         Mode::Gue { port } => outer
-            .udp(0xc000 | hash as u16 & 0x3fff, port)
+            .udp(0xc000 | (hash >> 48) as u16 & 0x3fff, port)
             .without_checksum(),
         _ => outer.protocol(if world.is_v4() { 4 } else { 41 }),
     };
