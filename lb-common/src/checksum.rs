@@ -11,6 +11,47 @@ impl Delta {
     /// No change.
     pub const NONE: Self = Self(0);
 
+    /// An IPv4 header's hop count goes down by one: it stands in the upper byte of a word, which is the lower
+    /// one in memory order.
+    pub const ONE_HOP: Self = Self(if cfg!(target_endian = "little") {
+        0xfffe
+    } else {
+        0xfeff
+    });
+
+    /// Of words that are all known: what they add together. [`Delta::opposite`] takes it back.
+    #[inline(always)]
+    pub const fn of(base: u16) -> Self {
+        Self(base as u64)
+    }
+
+    /// The change back, of a change that [`Delta::of`] made.
+    #[inline(always)]
+    #[must_use]
+    pub const fn opposite(base: u16) -> Self {
+        Self(!base as u64)
+    }
+
+    /// Adds what a word takes away when it goes.
+    #[inline(always)]
+    #[must_use]
+    pub const fn without(self, word: u32) -> Self {
+        Self(self.0 + !word as u64)
+    }
+
+    /// Adds what a word brings when it comes.
+    #[inline(always)]
+    #[must_use]
+    pub const fn with(self, word: u32) -> Self {
+        Self(self.0 + word as u64)
+    }
+
+    /// In 16 bits: counts as much as all changes together.
+    #[inline(always)]
+    pub const fn folded(self) -> u16 {
+        fold(self.0)
+    }
+
     /// Adds the change of one 32-bit word. Holds 2^30 of them before it could overflow.
     #[inline(always)]
     #[must_use]
@@ -91,20 +132,11 @@ impl Sum {
     }
 }
 
-/// Checksum of an IPv4 header whose hop count has gone down by one, in few steps: it stands in the upper byte
-/// of a word, which is the lower one in memory order.
+/// Checksum of an IPv4 header whose hop count has gone down by one, in few steps.
 #[inline(always)]
 #[must_use]
 pub const fn one_hop_on(checksum: [u8; 2]) -> [u8; 2] {
-    // !1, the change of that word: minus one in ones' complement.
-    const CHANGE: u32 = 0xfffe;
-    let change = CHANGE.swap_bytes() >> 16;
-    let change = if cfg!(target_endian = "little") {
-        CHANGE
-    } else {
-        change
-    };
-    let sum = !u16::from_ne_bytes(checksum) as u32 + change;
+    let sum = !u16::from_ne_bytes(checksum) as u32 + Delta::ONE_HOP.0 as u32;
     // At most 0x1fffd: what is carried out leaves room for itself.
     (!((sum & 0xffff) + (sum >> 16)) as u16).to_ne_bytes()
 }

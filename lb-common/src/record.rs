@@ -74,7 +74,8 @@ pub struct Endpoint {
     /// Bits of the last four bytes of `source` that the flow's hash fills, in packet byte order: a tunnel's
     /// packets come from many addresses, so that the endpoint's host spreads them over its processors.
     pub spread: u32,
-    /// [`crate::encapsulate::base`] of an IPv4 tunnel.
+    /// What of checksums is the same for all packets to it: mode `nat` [`crate::rewrite::base`], an IPv4
+    /// tunnel [`crate::encapsulate::base`].
     pub base: u32,
     /// Zero.
     pub reserved: u32,

@@ -44,6 +44,8 @@ pub struct ToClient<A> {
     pub client: A,
     /// Its port, host order.
     pub client_port: u16,
+    /// [`lb_common::rewrite::base`] of the endpoint.
+    pub base: u16,
 }
 
 impl ToEndpoint {
@@ -231,6 +233,7 @@ where
         port,
         client,
         client_port,
+        base: endpoint.base as u16,
     };
     Some((found, to))
 }

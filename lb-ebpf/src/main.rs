@@ -13,7 +13,7 @@
 //! | `pipeline` | the steps in order |
 //! | `service`, `flow`, `select`, `forward`, `count` | a step each |
 //! | `carry` | what an endpoint gets as it is: to its link-layer address, in a tunnel |
-//! | `range` | which service has a port of many |
+//! | `elsewhere` | services that are not where the hash says, or have many ports |
 //! | `rule` | which table a client of a service has |
 //! | `rare` | admission and each step of a flow's life: once a flow, not once a packet |
 //! | `too_big` | the answer to a packet larger than its way out |
@@ -35,6 +35,7 @@ mod aside;
 mod carry;
 mod count;
 mod deliver;
+mod elsewhere;
 mod flow;
 mod forward;
 mod fragment;
@@ -42,7 +43,6 @@ mod frame;
 mod icmp;
 mod maps;
 mod pipeline;
-mod range;
 mod rare;
 mod rule;
 mod select;

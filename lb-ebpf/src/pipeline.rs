@@ -9,17 +9,17 @@ use lb_common::{
     flow::{Client, Flows},
     parse::{self, Network, Packet, Parse},
     record::{Service, flag, mode, ways},
-    rewrite::{Rewrite, rewrite},
+    rewrite::{self, Rewrite, rewrite_by},
     verdict::{Reason, Verdict},
 };
 
 use crate::aside::Outcome;
 use crate::carry::carry;
+use crate::elsewhere::Elsewhere;
 use crate::flow::ToEndpoint;
 use crate::forward::{self, Parcel, Route};
 use crate::frame::XdpFrame;
 use crate::maps::{FlowMap, cpu, go_on, now};
-use crate::range::Ranged;
 use crate::rare::Rare;
 use crate::{count, flow, service, too_big};
 
@@ -75,7 +75,7 @@ fn balance(frame: &mut XdpFrame) -> Outcome {
 #[inline(always)]
 fn balance_family<A>(frame: &mut XdpFrame, offset: usize) -> Outcome
 where
-    A: Parse + Ranged + Rewrite + Inner + Client + Rare + Route,
+    A: Parse + Elsewhere + Rewrite + Inner + Client + Rare + Route,
     FlowMap: Flows<A>,
 {
     let packet = A::parse(frame, offset)?;
@@ -120,7 +120,8 @@ where
     let cpu = cpu().ok_or(Reason::Inconsistent)?;
     let delivery = forward::to_endpoint(frame, cpu, to.lane(), &Parcel::of(packet, tuple), now)?;
     let lane = &mut cpu.lanes[to.lane()];
-    rewrite(frame, packet, &tuple).ok_or(Reason::Inconsistent)?;
+    let addresses = rewrite::towards_endpoint(packet.source, to.endpoint.base as u16);
+    rewrite_by(frame, packet, &tuple, addresses).ok_or(Reason::Inconsistent)?;
     count::packet_in(lane, packet.length);
     forward::send(frame, &lane.hop, delivery, &mut cpu.reasons)
 }
@@ -142,7 +143,8 @@ where
     let tuple = to.tuple();
     let cpu = cpu().ok_or(Reason::Inconsistent)?;
     let (place, delivery) = forward::to_client(frame, cpu, &Parcel::of(packet, tuple), now)?;
-    rewrite(frame, packet, &tuple).ok_or(Reason::Inconsistent)?;
+    let addresses = rewrite::towards_client(to.client, to.base);
+    rewrite_by(frame, packet, &tuple, addresses).ok_or(Reason::Inconsistent)?;
     count::packet_out(cpu.lane(to.id), packet.length);
     forward::send(frame, cpu.next_hops.at(place), delivery, &mut cpu.reasons)
 }
