@@ -26,8 +26,10 @@ use crate::{count, flow, service, too_big};
 /// From the frame to the action.
 #[inline(always)]
 pub fn run(ctx: XdpContext) -> u32 {
+    // Before anything is in registers: a call takes most of them.
+    let now = now();
     let mut frame = XdpFrame::new(ctx);
-    match balance(&mut frame) {
+    match balance(&mut frame, now) {
         Ok(action) => action,
         Err(reason) => otherwise(&mut frame, reason),
     }
@@ -65,24 +67,24 @@ pub fn refuse(frame: &XdpFrame, reason: Reason) -> u32 {
 }
 
 #[inline(always)]
-fn balance(frame: &mut XdpFrame) -> Outcome {
+fn balance(frame: &mut XdpFrame, now: u32) -> Outcome {
     match parse::network(frame)? {
-        Network::V4(offset) => balance_family::<V4>(frame, offset),
-        Network::V6(offset) => balance_family::<V6>(frame, offset),
+        Network::V4(offset) => balance_family::<V4>(frame, offset, now),
+        Network::V6(offset) => balance_family::<V6>(frame, offset, now),
     }
 }
 
 #[inline(always)]
-fn balance_family<A>(frame: &mut XdpFrame, offset: usize) -> Outcome
+fn balance_family<A>(frame: &mut XdpFrame, offset: usize, now: u32) -> Outcome
 where
     A: Parse + Elsewhere + Rewrite + Inner + Client + Rare + Route,
     FlowMap: Flows<A>,
 {
     let packet = A::parse(frame, offset)?;
     if let Some(service) = service::find(&packet) {
-        towards_endpoint(frame, &packet, service)
+        towards_endpoint(frame, &packet, service, now)
     } else {
-        towards_client(frame, &packet)
+        towards_client(frame, &packet, now)
     }
 }
 
@@ -91,6 +93,7 @@ fn towards_endpoint<A>(
     frame: &mut XdpFrame,
     packet: &Packet<A>,
     service: (u16, &'static Service),
+    now: u32,
 ) -> Outcome
 where
     A: Rewrite + Inner + Client + Rare + Route,
@@ -99,7 +102,6 @@ where
     if packet.hops <= 1 {
         return Err(Reason::Expiring);
     }
-    let now = now();
     let to = flow::of_client(packet, service, now)?;
     if packet.signals.opens() && service.1.flags & flag::CLAMP != 0 {
         clamp(frame, packet, service.1.mss);
@@ -127,12 +129,11 @@ where
 }
 
 #[inline(always)]
-fn towards_client<A>(frame: &mut XdpFrame, packet: &Packet<A>) -> Outcome
+fn towards_client<A>(frame: &mut XdpFrame, packet: &Packet<A>, now: u32) -> Outcome
 where
     A: Rewrite + Client + Rare + Route,
     FlowMap: Flows<A>,
 {
-    let now = now();
     let to = flow::of_endpoint(packet, now).ok_or(Reason::NotForService)?;
     if packet.hops <= 1 {
         return Err(Reason::Expiring);
