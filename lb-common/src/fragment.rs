@@ -72,7 +72,7 @@ impl FragmentWay {
     /// packet that are seconds apart are hardly ever the rest of it.
     const TICKS: u32 = 4;
 
-    /// The lower half of [`crate::hash::flow`]: which of its endpoint's tunnels a carried one went in.
+    /// The upper half of [`crate::hash::flow`]: which of its endpoint's tunnels a carried one went in.
     #[inline(always)]
     pub const fn hash(&self) -> u32 {
         self.source[0] as u32

@@ -10,10 +10,10 @@ use lb_common::{
     verdict::Reason,
 };
 
+use crate::elsewhere::Elsewhere;
 use crate::flow::ToEndpoint;
 use crate::frame::XdpFrame;
-use crate::maps::{FRAGMENTS, FlowMap, fragment_way, now};
-use crate::range::Ranged;
+use crate::maps::{FRAGMENTS, FlowMap, cpu, fragment_way, now};
 use crate::rare::Rare;
 use crate::{count, flow, service};
 
@@ -21,7 +21,7 @@ use crate::{count, flow, service};
 pub struct Turned {
     /// Endpoint id of its flow.
     pub endpoint: u16,
-    /// Bytes of the IP packet; of a carried one the lower half of its flow's hash.
+    /// Bytes of the IP packet; of a carried one the upper half of its flow's hash.
     pub word: u32,
     /// [`FragmentWay::TO_ENDPOINT`], [`FragmentWay::TO_CLIENT`] or [`FragmentWay::CARRIED`].
     pub side: u8,
@@ -31,10 +31,14 @@ impl Turned {
     /// Counts it.
     #[inline(always)]
     pub fn count(&self) {
+        let Some(cpu) = cpu() else {
+            return;
+        };
+        let lane = cpu.lane(self.endpoint);
         if self.side == FragmentWay::TO_ENDPOINT {
-            count::packet_in(self.endpoint, self.word as u16);
+            count::packet_in(lane, self.word as u16);
         } else {
-            count::packet_out(self.endpoint, self.word as u16);
+            count::packet_out(lane, self.word as u16);
         }
     }
 }
@@ -51,7 +55,7 @@ pub fn turn(frame: &mut XdpFrame) -> Result<Turned, Reason> {
 #[inline(always)]
 fn turn_family<A>(frame: &mut XdpFrame, offset: usize) -> Result<Turned, Reason>
 where
-    A: Parts + Ranged + Rewrite + Client + Rare,
+    A: Parts + Elsewhere + Rewrite + Client + Rare,
     FlowMap: Flows<A>,
 {
     let part = A::part(frame, offset)?;
@@ -66,7 +70,7 @@ where
 #[inline(always)]
 fn turn_first<A>(frame: &mut XdpFrame, part: &Part<A>) -> Result<Turned, Reason>
 where
-    A: Ranged + Rewrite + Client + Rare,
+    A: Elsewhere + Rewrite + Client + Rare,
     FlowMap: Flows<A>,
 {
     let packet = part.with_ports(frame)?;
@@ -102,7 +106,7 @@ where
 /// Leaves a first fragment as it is, to be carried in its flow's tunnel, and remembers which.
 #[inline(always)]
 fn carried<A: Client>(part: &Part<A>, to: &ToEndpoint, now: u32) -> Turned {
-    let (word, side) = (to.hash as u32, FragmentWay::CARRIED);
+    let (word, side) = ((to.hash >> 32) as u32, FragmentWay::CARRIED);
     if !part.is_whole() {
         remember(part, ([word as u64, 0], [0; 2]), (to.id, side), now);
     }

@@ -10,12 +10,13 @@ use lb_common::{
     verdict::Reason,
 };
 
+use crate::elsewhere::Elsewhere;
 use crate::frame::XdpFrame;
 use crate::maps::{FlowMap, answers_echo, now};
-use crate::range::Ranged;
+use crate::rare::Rare;
 use crate::{flow, service};
 
-/// Endpoint id, and the lower half of the hash of the flow whose packets are carried there.
+/// Endpoint id, and the upper half of the hash of the flow whose packets are carried there.
 type Carried = (u16, u32);
 
 /// Turns a packet that may be a message. Tells the endpoint that it is to be carried to as it is, if there
@@ -31,7 +32,7 @@ pub fn turn(frame: &mut XdpFrame) -> Result<Option<Carried>, Reason> {
 #[inline(always)]
 fn turn_family<A>(frame: &mut XdpFrame, offset: usize) -> Result<Option<Carried>, Reason>
 where
-    A: Messages + Ranged + RewriteEcho + RewriteQuote + Client,
+    A: Messages + Elsewhere + RewriteEcho + RewriteQuote + Client + Rare,
     FlowMap: Flows<A>,
 {
     match A::message(frame, offset)? {
@@ -54,7 +55,7 @@ fn turn_request<A: RewriteEcho>(frame: &mut XdpFrame, request: &Packet<A>) -> Re
 #[inline(always)]
 fn turn_error<A>(frame: &mut XdpFrame, error: &Error<A>) -> Result<Option<Carried>, Reason>
 where
-    A: Ranged + RewriteQuote + Client,
+    A: Elsewhere + RewriteQuote + Client + Rare,
     FlowMap: Flows<A>,
 {
     let (to, carried_to) = way(&error.answer()).ok_or(Reason::UnrelatedError)?;
@@ -71,13 +72,13 @@ where
 #[inline(always)]
 fn way<A>(answer: &Packet<A>) -> Option<(Tuple<A>, Option<Carried>)>
 where
-    A: Ranged + Client,
+    A: Elsewhere + Client + Rare,
     FlowMap: Flows<A>,
 {
     let now = now();
     if let Some(service) = service::find(answer) {
         let to = flow::known_of_client(answer, service, now)?;
-        let carried = (to.id, to.hash as u32);
+        let carried = (to.id, (to.hash >> 32) as u32);
         let is_carried = to.endpoint.mode != mode::NAT;
         Some((to.tuple(), is_carried.then_some(carried)))
     } else {

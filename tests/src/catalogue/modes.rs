@@ -16,7 +16,7 @@ use super::Case;
 use super::stage::{Stage, between};
 use super::world::{CLIENT_PORT, WEB, World};
 
-const GUE: Mode = Mode::Gue { port: 6080 };
+pub const GUE: Mode = Mode::Gue { port: 6080 };
 
 pub const CASES: &[Case] = &[
     (
@@ -453,32 +453,37 @@ fn datagram(world: World) -> Packet {
 }
 
 fn hash_of(world: World, protocol: u8, port: u16) -> u64 {
+    hash_to(world, protocol, (port, WEB))
+}
+
+/// As [`hash_of`], to a port.
+pub fn hash_to(world: World, protocol: u8, ports: (u16, u16)) -> u64 {
     let keys = hash::keys(SEED);
     match (world.vip, world.client) {
         (IpAddr::V4(vip), IpAddr::V4(client)) => {
             let of = |it: std::net::Ipv4Addr| V4::from_bytes(it.octets());
-            let basis = hash::service_basis(&keys, of(vip), WEB, protocol);
-            hash::flow(&keys, basis, of(client), port)
+            let basis = hash::service_basis(&keys, of(vip), protocol);
+            hash::flow(&keys, basis, of(client), ports)
         }
         (IpAddr::V6(vip), IpAddr::V6(client)) => {
             let of = |it: std::net::Ipv6Addr| V6::from_bytes(it.octets());
-            let basis = hash::service_basis(&keys, of(vip), WEB, protocol);
-            hash::flow(&keys, basis, of(client), port)
+            let basis = hash::service_basis(&keys, of(vip), protocol);
+            hash::flow(&keys, basis, of(client), ports)
         }
         _ => panic!("one family"),
     }
 }
 
 /// What a packet is in its tunnel; `outer` has the tunnel's ends.
-fn outer_of(outer: Packet, world: World, packet: &Packet, mode: Mode, hash: u64) -> Packet {
+pub fn outer_of(outer: Packet, world: World, packet: &Packet, mode: Mode, hash: u64) -> Packet {
     let outer = if outer.is_v4() {
         outer.label(0).fragment(0x4000, false)
     } else {
-        outer.label(hash as u32 & 0xf_ffff)
+        outer.label((hash >> 32) as u32 & 0xf_ffff)
     };
     let outer = match mode {
         Mode::Gue { port } => outer
-            .udp(0xc000 | hash as u16 & 0x3fff, port)
+            .udp(0xc000 | (hash >> 48) as u16 & 0x3fff, port)
             .without_checksum(),
         _ => outer.protocol(if world.is_v4() { 4 } else { 41 }),
     };

@@ -46,7 +46,7 @@ impl Carry {
 
     fn with(self, hash: u64) -> Self {
         let (network, free) = self.spread;
-        let bits = free & u128::from((hash as u32).swap_bytes());
+        let bits = free & u128::from(((hash >> 32) as u32).swap_bytes());
         let from = match network {
             IpAddr::V4(v4) => IpAddr::V4((u32::from(v4) | bits as u32).into()),
             IpAddr::V6(v6) => IpAddr::V6((u128::from(v6) | bits).into()),
@@ -70,7 +70,7 @@ impl Carry {
         let label = if self.to.is_ipv4() {
             0
         } else {
-            self.hash as u32 & 0xf_ffff
+            (self.hash >> 32) as u32 & 0xf_ffff
         };
         let outer = eth().ip(self.from, self.to).class(class).label(label);
         let outer = if self.to.is_ipv4() {
@@ -82,7 +82,7 @@ impl Carry {
             Mode::Nat | Mode::Dsr => None,
             Mode::Ipip => Some(outer.protocol(if is_v4 { 4 } else { 41 })),
             Mode::Gue { port } => {
-                let source = 0xc000 | self.hash as u16 & 0x3fff;
+                let source = 0xc000 | (self.hash >> 48) as u16 & 0x3fff;
                 Some(outer.udp(source, port).without_checksum())
             }
         }

@@ -9,6 +9,8 @@
 //! | [`life`] | `lbd` killed, stopped, started twice, told to read its file again, detached |
 //! | [`paths`] | neighbours from cold, large transfers, generic mode, what is not ours |
 //! | [`modes`] | endpoints that answer themselves: dsr, ipip, gue |
+//! | [`ports`] | services with several ports |
+//! | [`kernel_tunnels`] | endpoints whose kernel unpacks |
 //! | [`aside`] | large datagrams, errors, echo requests |
 //! | [`beside`] | the same in the modes that carry |
 //! | [`counters`] | what was counted stays counted |
@@ -23,9 +25,11 @@ mod commands;
 mod counters;
 mod demonstration;
 mod flood;
+mod kernel_tunnels;
 mod life;
 mod modes;
 mod paths;
+mod ports;
 mod readme;
 mod scene;
 mod select;
@@ -46,7 +50,9 @@ pub fn trials() -> Vec<Trial> {
         flood::trials(),
         life::trials(),
         modes::trials(),
+        kernel_tunnels::trials(),
         paths::trials(),
+        ports::trials(),
         aside::trials(),
         beside::trials(),
         counters::trials(),

@@ -53,12 +53,28 @@ pub(super) fn trials() -> Vec<Trial> {
 /// All services in a mode; tunnels lead to endpoints by their address of the service's family, or of
 /// the other one.
 fn carry(mode: &str, across: bool) -> Result<()> {
+    let is_tunnel = mode != "dsr";
+    carry_to(mode, across, |scene, name| {
+        // Off and on again: the one takes away all that the other left.
+        let steps = if is_tunnel {
+            &["on", "off", "on"][..]
+        } else {
+            &[]
+        };
+        steps.iter().try_for_each(|how| unpack(scene, name, how))
+    })
+}
+
+/// As [`carry`], `prepare` making an endpoint unpack.
+pub(super) fn carry_to(
+    mode: &str,
+    across: bool,
+    prepare: impl Fn(&Scene, &str) -> Result<()>,
+) -> Result<()> {
     let mut scene = Scene::without_lbd(&Topology::one_net())?;
     for name in ["one", "two"] {
         hold_addresses(scene.lab().endpoint(name)?, scene.lab().client())?;
-        if mode != "dsr" {
-            unpack(&scene, name, "on")?;
-        }
+        prepare(&scene, name)?;
     }
     let configuration = services(&scene, mode, across)?;
     scene.start_with(&configuration)?;
@@ -72,11 +88,6 @@ fn carry(mode: &str, across: bool) -> Result<()> {
     for held in held {
         let outcome = require_unbroken(held, 20)?;
         ensure!(outcome.by_name.get("one") == Some(&20), "{outcome:?}");
-    }
-    if mode != "dsr" {
-        for name in ["one", "two"] {
-            unpack(&scene, name, "off")?;
-        }
     }
     Ok(())
 }
