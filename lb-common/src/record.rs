@@ -194,8 +194,10 @@ pub mod ways {
     pub const FRAGMENT: u32 = 0;
     /// What is neither TCP nor UDP.
     pub const MESSAGE: u32 = 1;
+    /// What is larger than its way out.
+    pub const TOO_BIG: u32 = 2;
     /// Number of places.
-    pub const COUNT: u32 = 2;
+    pub const COUNT: u32 = 3;
 }
 
 /// Destination MAC address that marks a frame for `lb_deliver`: locally administered, nobody's.

@@ -7,10 +7,11 @@
 //! Their steps are *global functions* to the verifier, as in `rare`, and one comes after the other.
 
 use aya_ebpf::{EbpfContext as _, bindings::xdp_md, programs::XdpContext};
-use lb_common::{fragment::FragmentWay, verdict::Reason};
+use lb_common::{fragment::FragmentWay, record::ways, verdict::Reason};
 
 use crate::frame::XdpFrame;
-use crate::pipeline::refuse;
+use crate::maps::go_on;
+use crate::pipeline::conclude;
 use crate::{carry, forward, fragment, icmp};
 
 /// The action, its reason counted; or the reason to pass or drop.
@@ -28,6 +29,15 @@ pub fn run_fragment(ctx: XdpContext) -> u32 {
 pub fn run_message(ctx: XdpContext) -> u32 {
     let frame = XdpFrame::new(ctx);
     balance_message(&frame).unwrap_or_else(|reason| refuse(&frame, reason))
+}
+
+/// As of a whole packet, but for the ways that led here.
+#[inline(always)]
+fn refuse(frame: &XdpFrame, reason: Reason) -> u32 {
+    if reason == Reason::TooBig {
+        go_on(&frame.ctx, ways::TOO_BIG);
+    }
+    conclude(frame, reason)
 }
 
 #[inline(always)]

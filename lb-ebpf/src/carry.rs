@@ -10,11 +10,11 @@ use lb_common::{
 };
 
 use crate::aside::Outcome;
+use crate::count;
 use crate::flow::ToEndpoint;
 use crate::forward::{self, Parcel, Route};
 use crate::frame::XdpFrame;
 use crate::maps::{ENDPOINTS, cpu, now};
-use crate::{count, too_big};
 
 /// Carries a packet in its endpoint's mode, which is not `nat`, and counts it.
 #[inline(always)]
@@ -59,13 +59,13 @@ where
         // The tunnel takes no more of it.
         hash: (hash as u64) << 32,
     };
-    match carry(frame, packet, &to, now()) {
-        // Nobody is told of a later fragment (RFC 1122, 3.2.2), and of an error neither.
-        Err(Reason::TooBig) if part.is_first() && matches!(packet.protocol, TCP | UDP) => {
-            too_big::answer(frame)
-        }
-        outcome => outcome,
+    let outcome = carry(frame, packet, &to, now());
+    // Nobody is told of a later fragment (RFC 1122, 3.2.2), and of an error neither.
+    let may_be_told = part.is_first() && matches!(packet.protocol, TCP | UDP);
+    if outcome == Err(Reason::TooBig) && !may_be_told {
+        cpu().ok_or(Reason::Inconsistent)?.limit = 0;
     }
+    outcome
 }
 
 /// Mode `dsr`: as it is, to the endpoint's link-layer address.

@@ -23,8 +23,6 @@ pub struct XdpFrame {
     /// access: the compiler would read them anew each time.
     start: usize,
     end: usize,
-    /// Largest IP packet that would have gone where this one is too big for.
-    pub limit: u32,
 }
 
 impl XdpFrame {
@@ -32,12 +30,7 @@ impl XdpFrame {
     #[inline(always)]
     pub fn new(ctx: XdpContext) -> Self {
         let (start, end) = (ctx.data(), ctx.data_end());
-        Self {
-            ctx,
-            start,
-            end,
-            limit: 0,
-        }
+        Self { ctx, start, end }
     }
 
     /// Whether all of it lies in one buffer.

@@ -75,6 +75,13 @@ pub fn lb_message(ctx: XdpContext) -> u32 {
     aside::run_message(ctx)
 }
 
+/// Every frame that is larger than its way out, from the others.
+#[xdp(frags)]
+#[inline(always)]
+pub fn lb_too_big(ctx: XdpContext) -> u32 {
+    too_big::run(ctx)
+}
+
 /// Every frame that [`lb`] passed to the kernel, on the same interface.
 #[classifier]
 #[inline(always)]

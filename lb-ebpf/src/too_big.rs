@@ -1,6 +1,6 @@
 //! The answer to a packet that is larger than its way out.
 
-use aya_ebpf::bindings::xdp_action;
+use aya_ebpf::{bindings::xdp_action, programs::XdpContext};
 use lb_common::{
     address::{V4, V6},
     frame::{Elastic as _, Ethernet, Frame},
@@ -10,29 +10,33 @@ use lb_common::{
     verdict::Reason,
 };
 
-use crate::aside::Outcome;
 use crate::count;
 use crate::frame::XdpFrame;
 use crate::maps::{self, cpu, may_tell, now};
+use crate::pipeline::conclude;
 
-/// Tells the sender that packets of [`XdpFrame::limit`] bytes would have gone on.
-///
-/// Out of line, so that the stack of the packet's way is not its stack too.
-#[inline(never)]
-pub fn answer(frame: &mut XdpFrame) -> Outcome {
-    let action = tell(frame).ok_or(Reason::TooBig)?;
-    if let Some(cpu) = cpu() {
-        count::reason(cpu, Reason::TooBigTold);
+/// From a frame that is too big to the action: tells its sender that packets of [`lb_common::cpu::Cpu::limit`] bytes would have
+/// gone on.
+#[inline(always)]
+pub fn run(ctx: XdpContext) -> u32 {
+    let mut frame = XdpFrame::new(ctx);
+    let Some(cpu) = cpu() else {
+        return xdp_action::XDP_DROP;
+    };
+    match tell(&mut frame, cpu.limit as u32) {
+        Some(action) => {
+            count::reason(cpu, Reason::TooBigTold);
+            action
+        }
+        None => conclude(&frame, Reason::TooBig),
     }
-    Ok(action)
 }
 
 #[inline(always)]
-fn tell(frame: &mut XdpFrame) -> Option<u32> {
-    if !may_tell(now()) {
+fn tell(frame: &mut XdpFrame, limit: u32) -> Option<u32> {
+    if limit == 0 || !may_tell(now()) {
         return None;
     }
-    let limit = frame.limit;
     let length = match parse::network(frame).ok()? {
         Network::V4(network) => too_big::answer::<V4, _>(frame, network, limit)?,
         Network::V6(network) => too_big::answer::<V6, _>(frame, network, limit)?,

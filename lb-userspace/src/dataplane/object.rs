@@ -23,6 +23,7 @@ pub const XDP: &str = "lb";
 const ASIDE: [(u32, &str); ways::COUNT as usize] = [
     (ways::FRAGMENT, "lb_fragment"),
     (ways::MESSAGE, "lb_message"),
+    (ways::TOO_BIG, "lb_too_big"),
 ];
 /// The map of these programs. The kernel empties it when nobody but programs holds it, so it is pinned;
 /// but it belongs to one loaded program, and the next daemon makes another.
