@@ -4,12 +4,12 @@ use std::ops::Add;
 
 use anyhow::{Context as _, Result};
 use aya::Ebpf;
-use aya::maps::{MapData, PerCpuArray, PerCpuValues};
+use aya::maps::{Map, MapData, PerCpuArray, PerCpuValues};
 use aya::util::nr_cpus;
 use lb_common::record::{Endpoint, EndpointCounters};
 use lb_common::verdict::Reason;
 
-use super::{Counters, Dataplane, ReasonCount};
+use super::{Counters, Dataplane, ReasonCount, batch};
 use crate::desired::Service;
 
 /// An endpoint whose id the next [`Dataplane::apply`] may give back.
@@ -39,7 +39,7 @@ impl Dataplane {
     /// # Errors
     /// If a map cannot be read.
     pub fn tally(&self) -> Result<Vec<Tally>> {
-        let is_wanted = |id| self.ids.endpoints.contains(id);
+        let is_wanted = |&id: &u16| self.ids.endpoints.contains(id);
         if self.image.endpoints.keys().all(is_wanted) {
             return Ok(Vec::new());
         }
@@ -48,7 +48,7 @@ impl Dataplane {
             .image
             .endpoints
             .iter()
-            .filter(|(id, _)| !named.contains(id));
+            .filter(|(id, _)| !named.contains(**id));
         may_go
             .map(|(&id, record)| {
                 let backend = self.image.backends.get(&record.backend);
@@ -124,6 +124,47 @@ pub fn of_endpoint(ebpf: &Ebpf, id: u16) -> Result<Counters> {
         reset_by_client: sum(|c| c.reset_by_client),
         refused: sum(|c| c.refused),
     })
+}
+
+/// What was counted of the endpoints up to this id; index = endpoint id.
+///
+/// # Errors
+/// If the map cannot be read.
+pub fn of_endpoints(ebpf: &Ebpf, last: u16) -> Result<Vec<Counters>> {
+    const WORDS: usize = size_of::<EndpointCounters>() / size_of::<u64>();
+    let map = ebpf
+        .map("COUNTERS")
+        .context("the object has no map COUNTERS")?;
+    let Map::PerCpuArray(data) = map else {
+        anyhow::bail!("COUNTERS is no per-CPU array");
+    };
+    let cpus = nr_cpus().map_err(|(what, error)| anyhow::anyhow!("{what}: {error}"))?;
+    let Some(words) = batch::read_per_cpu(data, u32::from(last) + 1, WORDS, cpus) else {
+        return (0..=last).map(|id| of_endpoint(ebpf, id)).collect();
+    };
+    let endpoints = words.chunks_exact(WORDS * cpus);
+    Ok(endpoints
+        .map(|per_cpu| {
+            let each = per_cpu.chunks_exact(WORDS);
+            each.fold(Counters::default(), |sum, words| sum + of_words(words))
+        })
+        .collect())
+}
+
+/// One CPU's counters, as [`EndpointCounters`] lies in the map.
+fn of_words(words: &[u64]) -> Counters {
+    let word = |at: usize| words.get(at).copied().unwrap_or(0);
+    Counters {
+        packets_in: word(0),
+        bytes_in: word(1),
+        packets_out: word(2),
+        bytes_out: word(3),
+        opened: word(4),
+        closed: word(5),
+        reset_by_endpoint: word(6),
+        reset_by_client: word(7),
+        refused: word(8),
+    }
 }
 
 /// Zeroes the counters of an id that gets a new owner.

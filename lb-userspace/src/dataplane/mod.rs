@@ -3,6 +3,7 @@
 mod attach;
 mod batch;
 mod bpffs;
+mod census;
 mod counters;
 pub mod decap;
 mod flows;
@@ -17,16 +18,17 @@ mod ranges;
 mod report;
 mod trie;
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::fs;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 use aya::Ebpf;
 use aya::programs::{ProgramInfo, TestRun as _, TestRunOptions};
-use lb_common::address::standard;
-use lb_common::record::Endpoint;
+use lb_common::address::{IPV4, IPV6, standard};
+use lb_common::record::{Endpoint, TableRef};
 
 use crate::desired::{Desired, Protocol};
 use crate::plan::{Ids, Image, Plan, Tables, Write};
@@ -110,8 +112,15 @@ impl Dataplane {
             ids: Ids::default(),
             running,
         };
+        dataplane.expect_flows();
         dataplane.tend()?;
         Ok((dataplane, opened))
+    }
+
+    /// Says of which families there may be flows.
+    fn expect_flows(&self) {
+        let has = |family| self.image.services.values().any(|it| it.family() == family);
+        self.maps.census.expect(has(IPV4), has(IPV6));
     }
 
     /// Makes the kernel follow `desired`. Flows stay where they are.
@@ -122,6 +131,7 @@ impl Dataplane {
         let plan = self.plan(desired)?;
         for write in &plan.writes {
             if let Err(error) = self.maps.write(&mut self.ebpf, write) {
+                self.image.placed = Arc::default();
                 if matches!(write, Write::Prefixes(..)) {
                     // Some were written.
                     self.image.prefixes = trie::read(&self.ebpf)?;
@@ -130,10 +140,14 @@ impl Dataplane {
             }
             self.image.write(write);
         }
-        self.tables.keep_only(&desired.services);
-        self.ids = plan.ids.clone();
         self.desired = desired.clone();
-        Ok(applied(desired, &plan))
+        let applied = applied(desired, &plan);
+        self.image.forget_retired();
+        self.expect_flows();
+        self.image.placed = Arc::new(plan.placed);
+        self.ids = plan.ids;
+        self.tables.keep_only(&desired.services);
+        Ok(applied)
     }
 
     /// What [`Dataplane::apply`] would do, without doing it.
@@ -151,7 +165,7 @@ impl Dataplane {
             .image
             .endpoints
             .keys()
-            .all(|id| self.ids.endpoints.contains(id));
+            .all(|&id| self.ids.endpoints.contains(id));
         let on_flows = if is_all_wanted {
             self.ids.endpoints.clone()
         } else {
@@ -159,7 +173,7 @@ impl Dataplane {
             // could pass for half of a live flow.
             let (flows, now) = (self.maps.flows(), flows::now());
             flows.sweep(now);
-            flows.endpoints(now)
+            flows.endpoints(now).into_iter().collect()
         };
         Plan::between(&self.image, desired, &on_flows, &mut self.tables)
     }
@@ -169,29 +183,58 @@ impl Dataplane {
     /// # Errors
     /// If a map cannot be read.
     pub fn endpoints(&self) -> Result<Vec<EndpointReport>> {
-        let live = self.maps.flows().count(flows::now());
-        let mut slots: BTreeMap<u16, u32> = BTreeMap::new();
-        for &service in self.ids.services.keys() {
-            for id in self.image.table(service).unwrap_or_default() {
-                *slots.entry(id).or_default() += 1;
+        let live = self.maps.census.now();
+        let last = self.image.endpoints.keys().last().copied().unwrap_or(0);
+        let mut slots = vec![0; usize::from(last) + 1];
+        for service in self.ids.services.keys() {
+            let word = self.image.services[service].table;
+            let base = TableRef::from_word(word).base;
+            let named = self
+                .image
+                .slots(word)
+                .map_or(&[][..], |slots| slots.named());
+            for &(slot, count) in named {
+                slots[usize::from(base.wrapping_add(slot))] = count;
             }
         }
+        let counters = counters::of_endpoints(&self.ebpf, last)?;
         let mut reports = Vec::new();
-        for (&id, record) in &self.image.endpoints {
+        for (&id, record) in &*self.image.endpoints {
             let Some((service, backend, address)) = self.names(record) else {
                 continue;
             };
+            let at = usize::from(id);
             reports.push(EndpointReport {
                 service,
                 backend,
                 address,
-                configured: self.ids.endpoints.contains(&id),
-                slots: slots.get(&id).copied().unwrap_or(0),
-                counters: counters::of_endpoint(&self.ebpf, id)?,
-                live: live.get(&id).copied().unwrap_or_default(),
+                configured: self.ids.endpoints.contains(id),
+                slots: slots[at],
+                counters: counters[at],
+                live: live.get(at).copied().unwrap_or_default(),
             });
         }
         Ok(reports)
+    }
+
+    /// Live flows of each backend of a service; of a large flow table as they were some seconds ago.
+    pub fn live_lately(&self, service: &str) -> HashMap<String, LiveFlows> {
+        let mut live: HashMap<String, LiveFlows> = HashMap::new();
+        let name = |id: &u16| Some(&self.desired.services.get(*self.ids.services.get(id)?)?.name);
+        let mut ids = self.ids.services.keys().copied();
+        let Some(id) = ids.find(|id| name(id).is_some_and(|name| name == service)) else {
+            return live;
+        };
+        let counted = self.maps.census.lately();
+        for (&endpoint, record) in &*self.image.endpoints {
+            let flows = counted.get(usize::from(endpoint)).copied();
+            let backend = self.image.backends.get(&record.backend);
+            if let (true, Some(flows), Some(backend)) = (record.service == id, flows, backend) {
+                let sum = live.entry(backend.clone()).or_default();
+                *sum = *sum + flows;
+            }
+        }
+        live
     }
 
     /// Live flows, at most `limit`, that `keep` wants.
@@ -330,7 +373,7 @@ fn applied(desired: &Desired, plan: &Plan) -> Vec<AppliedService> {
         .zip(&plan.built)
         .map(|(service, built)| AppliedService {
             service: service.name.clone(),
-            slots: built.slots.len() as u32,
+            slots: built.table.slots.len() as u32,
             backend_slots: built.backend_slots.clone(),
             moved: built.moved,
             digest: built.digest,

@@ -1,6 +1,7 @@
 //! What the dataplane is asked to be, and what it tells.
 
 use std::net::SocketAddr;
+use std::ops::Add;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -104,6 +105,26 @@ pub struct LiveFlows {
     pub open: u64,
     /// One side has finished.
     pub closing: u64,
+}
+
+impl Add for LiveFlows {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            opening: self.opening + other.opening,
+            open: self.open + other.open,
+            closing: self.closing + other.closing,
+        }
+    }
+}
+
+impl LiveFlows {
+    /// In whatever phase.
+    #[must_use]
+    pub const fn all(self) -> u64 {
+        self.opening + self.open + self.closing
+    }
 }
 
 /// What the kernel knows of one endpoint of one backend.

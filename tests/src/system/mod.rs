@@ -11,6 +11,7 @@
 //! | [`modes`] | endpoints that answer themselves: dsr, ipip, gue |
 //! | [`aside`] | large datagrams, errors, echo requests |
 //! | [`counters`] | what was counted stays counted |
+//! | [`scale`] | a thousand services |
 //! | [`socket`] | the API without our client |
 //! | [`commands`] | `lbctl` and `lbd` as typed: answers, mistakes, exit codes |
 //! | [`demonstration`] | `lbctl demo` |
@@ -25,6 +26,7 @@ mod life;
 mod modes;
 mod paths;
 mod readme;
+mod scale;
 mod scene;
 mod select;
 mod shares;
@@ -47,6 +49,7 @@ pub fn trials() -> Vec<Trial> {
         paths::trials(),
         aside::trials(),
         counters::trials(),
+        scale::trials(),
         socket::trials(),
         commands::trials(),
         demonstration::trials(),
