@@ -14,12 +14,18 @@ pub(super) struct FreeIds {
     taken: Numbers,
     /// Where to look first.
     next: u16,
+    /// All below are taken.
+    lowest: u16,
 }
 
 impl FreeIds {
     /// All but those that are taken.
     pub(super) fn but(taken: Numbers) -> Self {
-        Self { taken, next: 1 }
+        Self {
+            taken,
+            next: 1,
+            lowest: 1,
+        }
     }
 
     /// Gives ids to all endpoints of services with the same backends. Nothing if there are not as many.
@@ -120,12 +126,10 @@ impl FreeIds {
 
     /// The first free ids in a row, or any.
     fn seat_in_a_row(&mut self, seats: &mut Seats) -> Option<()> {
-        let count = seats.len() as u16;
-        let is_row = |ids: &Self, first: u16| {
-            (0..count).all(|distance| ids.is_free(first.wrapping_add(distance)))
-        };
-        let ids = self.next..ENDPOINTS as u16;
-        let first = ids.chain(1..self.next).find(|&first| is_row(self, first));
+        let count = seats.len() as u32;
+        let first = self
+            .row(self.next.into(), count)
+            .or_else(|| self.row(1, count));
         for (distance, seat) in (0..).zip(seats.iter_mut()) {
             *seat = Some(match first {
                 Some(first) => self.take(first.wrapping_add(distance)),
@@ -136,8 +140,21 @@ impl FreeIds {
         Some(())
     }
 
+    /// The first of so many ids in a row, from here on.
+    fn row(&self, mut first: u32, count: u32) -> Option<u16> {
+        while first + count <= ENDPOINTS {
+            let mut from_last = (first..first + count).rev();
+            match from_last.find(|&id| !self.is_free(id as u16)) {
+                Some(taken) => first = taken + 1,
+                None => return Some(first as u16),
+            }
+        }
+        None
+    }
+
     fn any(&mut self) -> Option<u16> {
-        let id = (1..ENDPOINTS as u16).find(|&id| self.is_free(id))?;
+        let id = (self.lowest..ENDPOINTS as u16).find(|&id| self.is_free(id))?;
+        self.lowest = id;
         Some(self.take(id))
     }
 
@@ -195,7 +212,7 @@ mod tests {
     #[test]
     fn what_cannot_lie_alike_lies_anywhere() {
         let seated = seated(&[], &[&[1, 2], &[4, 0], &[0, 5]]);
-        assert_eq!(seated, [[1, 2], [4, 6], [7, 5]]);
+        assert_eq!(seated, [[1, 2], [4, 6], [3, 5]]);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Which ids services and endpoints have: those they had, or new ones.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail};
@@ -155,9 +155,9 @@ impl Planner {
                 }
             }
         }
-        let used: BTreeSet<u16> = self.image.endpoints.values().map(|e| e.backend).collect();
+        let used: Numbers = self.image.endpoints.values().map(|e| e.backend).collect();
         let backends = self.image.backends.keys().copied();
-        let unused: Vec<u16> = backends.filter(|index| !used.contains(index)).collect();
+        let unused: Vec<u16> = backends.filter(|&index| !used.contains(index)).collect();
         for index in unused {
             self.write(Write::FreeBackend(index));
         }
