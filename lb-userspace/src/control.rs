@@ -174,24 +174,23 @@ impl Control {
             .prepare(&kept)
             .map_err(|cause| not_kept(&cause))?;
         let carried = &mut self.kept.carried;
-        let tables = match follow::follow(dataplane, &next.desired, carried) {
-            Ok(tables) => tables,
+        let applied = match follow::follow(dataplane, &next.desired, carried) {
+            Ok(applied) => applied,
             Err(cause) => {
                 pending.cancel();
                 return Err(refused(&cause));
             }
         };
-        let in_effect = Instant::now();
         if let Err(cause) = pending.keep() {
             if let Err(again) = follow::follow(dataplane, &self.state.desired, carried) {
                 tracing::error!("a change that could not be kept stays in force: {again:#}");
             }
             return Err(not_kept(&cause));
         }
-        self.tables = Arc::new(report::tables(&next.desired, &tables));
+        self.tables = Arc::new(report::tables(&next.desired, &applied.services));
         self.state = next;
         self.keep(kept);
-        Ok((self.tables.clone(), in_effect))
+        Ok((self.tables.clone(), applied.in_effect))
     }
 
     /// Remembers what is on disk, and brings the counters there up to date. A change stands without

@@ -34,7 +34,6 @@ impl Census {
     /// # Errors
     /// If they are large, and no thread can be started to count them.
     pub fn of(v4: Mapped, v6: Mapped) -> Result<Arc<Self>> {
-        let is_large = v4.len() > FEW;
         let census = Arc::new(Self {
             v4,
             v6,
@@ -42,7 +41,7 @@ impl Census {
             is_v6_used: AtomicBool::new(false),
             last: Mutex::new(None),
         });
-        if is_large {
+        if census.is_large() {
             let counted = Arc::downgrade(&census);
             thread::Builder::new()
                 .name("census".to_owned())
@@ -50,6 +49,11 @@ impl Census {
                 .context("start counting flows")?;
         }
         Ok(census)
+    }
+
+    /// Whether counting takes longer than a command should.
+    pub fn is_large(&self) -> bool {
+        self.v4.len() > FEW
     }
 
     /// The flow tables.
@@ -77,7 +81,7 @@ impl Census {
 
     /// The same, of a large table as it was a few seconds ago.
     pub fn lately(&self) -> Arc<[LiveFlows]> {
-        if self.v4.len() > FEW
+        if self.is_large()
             && let Some(last) = &*self.last.lock().unwrap_or_else(PoisonError::into_inner)
         {
             return last.clone();

@@ -33,23 +33,17 @@ pub struct Departed<'a> {
 }
 
 impl Dataplane {
-    /// What is counted of the endpoints whose ids the next [`Dataplane::apply`] may give back: those
-    /// without a slot, if any is there that is not wanted.
+    /// What is counted of the endpoints whose ids the next [`Dataplane::apply`] may give back: those that
+    /// are kept for their flows only.
     ///
     /// # Errors
     /// If a map cannot be read.
     pub fn tally(&self) -> Result<Vec<Tally>> {
-        let is_wanted = |&id: &u16| self.ids.endpoints.contains(id);
-        if self.image.endpoints.keys().all(is_wanted) {
-            return Ok(Vec::new());
-        }
-        let named = self.image.named_endpoints();
-        let may_go = self
-            .image
-            .endpoints
+        let left = self.left();
+        let records = left
             .iter()
-            .filter(|(id, _)| !named.contains(**id));
-        may_go
+            .filter_map(|id| self.image.endpoints.get_key_value(id));
+        records
             .map(|(&id, record)| {
                 let backend = self.image.backends.get(&record.backend);
                 Ok(Tally {

@@ -23,6 +23,7 @@ use std::fs;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use aya::Ebpf;
@@ -31,15 +32,18 @@ use lb_common::address::{IPV4, IPV6, standard};
 use lb_common::record::{Endpoint, TableRef};
 
 use crate::desired::{Desired, Protocol};
-use crate::plan::{Ids, Image, Plan, Tables, Write};
+use crate::plan::{Ids, Image, Numbers, Plan, Tables, Write};
 pub use interface::{Attached, all as interfaces, index as interface_index};
 pub use kernel::{require as require_kernel, version as kernel_version};
 use maps::Maps;
 use object::Constants;
 pub use report::{
-    AppliedService, Counters, EndpointReport, FlowReport, Interface, LiveFlows, Opened, Options,
-    ReasonCount, Run, XdpMode,
+    Applied, AppliedService, Counters, EndpointReport, FlowReport, Interface, LiveFlows, Opened,
+    Options, ReasonCount, Run, XdpMode,
 };
+
+/// Where reading the flow table takes long, it is not looked more often for endpoints without flows.
+const FREE_EVERY: Duration = Duration::from_secs(10);
 
 /// The loaded program and its maps.
 ///
@@ -52,6 +56,8 @@ pub struct Dataplane {
     tables: Tables,
     desired: Desired,
     ids: Ids,
+    /// When it was last looked for what no flow is on any more.
+    freed: Instant,
     running: Vec<Interface>,
 }
 
@@ -110,6 +116,7 @@ impl Dataplane {
                 services: Vec::new(),
             },
             ids: Ids::default(),
+            freed: Instant::now(),
             running,
         };
         dataplane.expect_flows();
@@ -125,10 +132,39 @@ impl Dataplane {
 
     /// Makes the kernel follow `desired`. Flows stay where they are.
     ///
+    /// What was left for flows that are gone is freed after it: finding out takes as long as reading the flow
+    /// table.
+    ///
     /// # Errors
     /// If there is not room for it in the maps; the tables before the call stay in force.
-    pub fn apply(&mut self, desired: &Desired) -> Result<Vec<AppliedService>> {
-        let plan = self.plan(desired)?;
+    pub fn apply(&mut self, desired: &Desired) -> Result<Applied> {
+        // Not those that lose their last slot now: packets may be under way to them.
+        let left = self.left();
+        let all = self.image.endpoints.keys().copied().collect();
+        let services = match self.follow(desired, &all) {
+            // With what can be freed there may be room.
+            Err(_) if !left.is_empty() => {
+                let kept = self.kept(&left);
+                self.follow(desired, &kept)?
+            }
+            followed => followed?,
+        };
+        let in_effect = Instant::now();
+        let may_wait = self.maps.census.is_large() && self.freed.elapsed() < FREE_EVERY;
+        if !left.is_empty() && !may_wait {
+            let kept = self.kept(&left);
+            self.follow(desired, &kept)?;
+            self.freed = Instant::now();
+        }
+        Ok(Applied {
+            services,
+            in_effect,
+        })
+    }
+
+    /// `on_flows` holds the endpoints that live flows are on.
+    fn follow(&mut self, desired: &Desired, on_flows: &Numbers) -> Result<Vec<AppliedService>> {
+        let plan = Plan::between(&self.image, desired, on_flows, &mut self.tables)?;
         for write in &plan.writes {
             if let Err(error) = self.maps.write(&mut self.ebpf, write) {
                 self.image.placed = Arc::default();
@@ -150,32 +186,37 @@ impl Dataplane {
         Ok(applied)
     }
 
+    /// The endpoints that are kept for their flows only.
+    fn left(&self) -> Vec<u16> {
+        let ids = self.image.endpoints.keys().copied();
+        let mut left: Vec<u16> = ids.filter(|&id| !self.ids.endpoints.contains(id)).collect();
+        if !left.is_empty() {
+            let named = self.image.named_endpoints();
+            left.retain(|&id| !named.contains(id));
+        }
+        left
+    }
+
+    /// All endpoints but those of `left` that no live flow is on.
+    fn kept(&self, left: &[u16]) -> Numbers {
+        // An entry of a flow that is over still names its endpoint. Once the id is another's, it
+        // could pass for half of a live flow.
+        let (flows, now) = (self.maps.flows(), flows::now());
+        flows.sweep(now);
+        let mut kept: Numbers = flows.endpoints(now).into_iter().collect();
+        let ids = self.image.endpoints.keys().copied();
+        kept.extend(ids.filter(|id| left.binary_search(id).is_err()));
+        kept
+    }
+
     /// What [`Dataplane::apply`] would do, without doing it.
     ///
     /// # Errors
     /// As `apply`.
     pub fn preview(&mut self, desired: &Desired) -> Result<Vec<AppliedService>> {
-        let plan = self.plan(desired)?;
+        let on_flows = self.image.endpoints.keys().copied().collect();
+        let plan = Plan::between(&self.image, desired, &on_flows, &mut self.tables)?;
         Ok(applied(desired, &plan))
-    }
-
-    fn plan(&mut self, desired: &Desired) -> Result<Plan> {
-        // Only what may be freed needs the flows to be looked at.
-        let is_all_wanted = self
-            .image
-            .endpoints
-            .keys()
-            .all(|&id| self.ids.endpoints.contains(id));
-        let on_flows = if is_all_wanted {
-            self.ids.endpoints.clone()
-        } else {
-            // An entry of a flow that is over still names its endpoint. Once the id is another's, it
-            // could pass for half of a live flow.
-            let (flows, now) = (self.maps.flows(), flows::now());
-            flows.sweep(now);
-            flows.endpoints(now).into_iter().collect()
-        };
-        Plan::between(&self.image, desired, &on_flows, &mut self.tables)
     }
 
     /// Every endpoint the kernel knows: configured ones and those kept for their live flows.
@@ -389,7 +430,7 @@ fn spawn_packet_log(ebpf: &mut Ebpf) -> Result<()> {
         .spawn(move || {
             loop {
                 logger.flush();
-                std::thread::sleep(std::time::Duration::from_millis(100));
+                std::thread::sleep(Duration::from_millis(100));
             }
         })
         .context("start the packet log")?;

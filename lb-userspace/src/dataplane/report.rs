@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::ops::Add;
 use std::path::PathBuf;
+use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
@@ -56,6 +57,15 @@ pub struct Opened {
     pub seed: u64,
     /// Things an operator should know, each a full sentence.
     pub notes: Vec<String>,
+}
+
+/// What `apply` did.
+#[derive(Clone, Debug)]
+pub struct Applied {
+    /// For each service, in their order.
+    pub services: Vec<AppliedService>,
+    /// When it was in force.
+    pub in_effect: Instant,
 }
 
 /// What `apply` did, for one service.

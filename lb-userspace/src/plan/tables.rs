@@ -10,7 +10,7 @@ use super::rules::Known;
 use super::shape::{Groups, Shape};
 use super::{Image, Prefixes, Slots};
 use crate::desired::{Rule, Scheduling, Service};
-use crate::table::{PartsInUse, SlotCount, Table, TableBuilder};
+use crate::table::{self, PartsInUse, SlotCount, Table, TableBuilder};
 use crate::weights::Weight;
 
 /// What was built before: it saves building it again, and no table depends on it.
@@ -57,6 +57,8 @@ struct Size {
     seed: u64,
     scheduling: Scheduling,
     slots: u32,
+    /// The service's own table, and not a rule's. The table does not depend on it.
+    is_own: bool,
 }
 
 impl Tables {
@@ -74,6 +76,7 @@ impl Tables {
             seed,
             scheduling,
             slots: service.slots,
+            is_own: true,
         };
         let weights: Vec<Weight> = service.backends.iter().map(|it| it.weight).collect();
         let weights: Vec<Weight> = shape.sorted(&weights).collect();
@@ -103,6 +106,7 @@ impl Tables {
                 seed,
                 scheduling: service.selection.scheduling,
                 slots: rule.slots(service),
+                is_own: false,
             };
             let weights: Vec<Weight> = shape.sorted(&rule.weights).collect();
             all.push(self.table(size, &service.name, groups, &weights)?);
@@ -137,14 +141,16 @@ impl Tables {
         groups: &Groups,
         weights: &[Weight],
     ) -> Result<Content> {
-        let mut backends = groups.backends.clone();
-        for (backend, &weight) in backends.iter_mut().zip(weights) {
-            backend.weight = weight;
-        }
+        let mut shared = (0..).zip(weights).filter(|it| !it.1.is_zero());
+        let only = match (shared.next(), shared.next()) {
+            (Some((only, _)), None) => Some(only),
+            _ => None,
+        };
         if size.slots == 1 {
             // A rule's, to one endpoint.
-            let only = backends.iter().find(|it| !it.weight.is_zero());
-            let ids = only.into_iter().flat_map(|it| &it.endpoints);
+            let ids = only
+                .into_iter()
+                .flat_map(|it| &groups.backends[it].endpoints);
             return Ok(Content {
                 slots: ids.map(|it| it.id).take(1).collect::<Vec<_>>().into(),
                 shares: Vec::new(),
@@ -152,30 +158,32 @@ impl Tables {
             });
         }
         let slots = SlotCount::try_from(size.slots)?;
+        if let Some(only) = only.filter(|_| !size.is_own) {
+            return of_one(size, slots, groups, only);
+        }
         let table = match size.scheduling {
-            Scheduling::Hash => self.build_hashed(size.seed, service, slots, &backends)?,
-            Scheduling::Exact => Table::deal(slots, &backends)?,
+            Scheduling::Hash => {
+                let entry = self.builders.entry((service.to_owned(), slots));
+                let new = || TableBuilder::new(size.seed, slots);
+                let (of_seed, builder) = entry.or_insert_with(|| (size.seed, new()));
+                if *of_seed != size.seed {
+                    (*of_seed, *builder) = (size.seed, new());
+                }
+                builder.build_with(&groups.backends, weights, &mut self.parts)?
+            }
+            Scheduling::Exact => {
+                let mut backends = groups.backends.clone();
+                for (backend, &weight) in backends.iter_mut().zip(weights) {
+                    backend.weight = weight;
+                }
+                Table::deal(slots, &backends)?
+            }
         };
         Ok(Content {
             shares: table.shares().iter().map(|share| share.slots).collect(),
             digest: table.digest(),
             slots: table.slots().to_vec().into(),
         })
-    }
-
-    fn build_hashed(
-        &mut self,
-        seed: u64,
-        service: &str,
-        slots: SlotCount,
-        backends: &[crate::table::Backend],
-    ) -> Result<Table> {
-        let entry = self.builders.entry((service.to_owned(), slots));
-        let (of_seed, builder) = entry.or_insert_with(|| (seed, TableBuilder::new(seed, slots)));
-        if *of_seed != seed {
-            (*of_seed, *builder) = (seed, TableBuilder::new(seed, slots));
-        }
-        Ok(builder.build_with(backends, &mut self.parts)?)
     }
 
     /// The prefixes of the service's rules, which have these numbers.
@@ -206,6 +214,25 @@ impl Tables {
         self.rules.retain(|name, _| kept.contains_key(&**name));
         self.known.retain(|_, table| table.strong_count() > 0);
     }
+}
+
+/// A rule's table that names one backend: not worth having the others' parts of that size.
+fn of_one(size: Size, slots: SlotCount, groups: &Groups, only: usize) -> Result<Content> {
+    let backend = table::Backend {
+        weight: Weight::ALL,
+        ..groups.backends[only].clone()
+    };
+    let table = match size.scheduling {
+        Scheduling::Hash => Table::build(size.seed, slots, &[backend])?,
+        Scheduling::Exact => Table::deal(slots, &[backend])?,
+    };
+    let mut shares = vec![0; groups.backends.len()];
+    shares[only] = table.slots().len() as u32;
+    Ok(Content {
+        shares,
+        digest: table.digest(),
+        slots: table.slots().to_vec().into(),
+    })
 }
 
 /// Equal where tables are, but for chance.

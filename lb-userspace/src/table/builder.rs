@@ -1,6 +1,6 @@
 //! Building, and what is kept from one build to the next.
 
-use super::check::{Checked, by_name};
+use super::check::{Checked, by_name_with};
 use super::fill::Fill;
 use super::noise::Noise;
 use super::parts::{Parts, PartsInUse, Source};
@@ -31,19 +31,22 @@ impl TableBuilder {
     /// # Errors
     /// See [`TableError`]; the builder stays usable.
     pub fn build(&mut self, backends: &[Backend]) -> Result<Table, TableError> {
-        self.build_with(backends, &mut PartsInUse::default())
+        let weights: Vec<Weight> = backends.iter().map(|it| it.weight).collect();
+        self.build_with(backends, &weights, &mut PartsInUse::default())
     }
 
-    /// The same, with the parts that other builders have.
+    /// The same with these weights instead of the backends' own, and with the parts that other builders
+    /// have.
     ///
     /// # Errors
     /// As [`TableBuilder::build`].
     pub fn build_with(
         &mut self,
         backends: &[Backend],
+        weights: &[Weight],
         others: &mut PartsInUse,
     ) -> Result<Table, TableError> {
-        let backends = by_name(backends)?;
+        let backends = by_name_with(backends, weights)?;
         let quotas = self.quotas(&backends)?;
         let contenders = contenders(&quotas);
         let names: Vec<&str> = contenders

@@ -174,8 +174,7 @@ impl Contest {
             let mut all = self.candidates(contested).iter();
             let Some(mut best) = all.next() else { continue };
             for candidate in all {
-                let (new, old) = ((sum(candidate), best.0), (sum(best), candidate.0));
-                if new > old {
+                if sum(candidate) > sum(best) {
                     best = candidate;
                 }
             }
