@@ -7,8 +7,8 @@ pub const SERVICES: u32 = 16_384;
 /// Places a service may stand from the one its hash names. Bounds the lookup loop; a service that finds
 /// no place is refused.
 pub const SERVICE_PROBES: u32 = 16;
-/// Endpoint ids, 0 excluded: 1 MiB, and 72 B of counters each on every CPU, 1.1 MiB. Taken at the start,
-/// which is why there are not as many as an id could name: on 64 CPUs that would be 300 MiB.
+/// Endpoint ids, 0 excluded: a power of two. 64 B each, and 104 B on every CPU: 1 MiB and 1.6 MiB. Taken at the
+/// start, which is why there are not as many as an id could name: on 64 CPUs that would be 416 MiB.
 pub const ENDPOINTS: u32 = 16_384;
 /// Names of backends; services that name theirs alike share them. 64 B each.
 pub const BACKENDS: u32 = 16_384;

@@ -1,14 +1,17 @@
 //! The counters, summed over processors.
 
+use std::mem::offset_of;
 use std::ops::Add;
 
 use anyhow::{Context as _, Result};
 use aya::Ebpf;
 use aya::maps::{Map, MapData, PerCpuArray, PerCpuValues};
 use aya::util::nr_cpus;
+use lb_common::cpu::{Cpu, Lane};
 use lb_common::record::{Endpoint, EndpointCounters};
 use lb_common::verdict::Reason;
 
+use super::mapped::Mapped;
 use super::{Counters, Dataplane, ReasonCount, batch};
 use crate::desired::Service;
 
@@ -50,7 +53,7 @@ impl Dataplane {
                     id,
                     record: *record,
                     backend: backend.cloned().unwrap_or_default(),
-                    counters: of_endpoint(&self.ebpf, id)?,
+                    counters: of_endpoint(&self.ebpf, self.maps.cpus(), id)?,
                 })
             })
             .collect()
@@ -98,7 +101,7 @@ impl Add for Counters {
 ///
 /// # Errors
 /// If the map cannot be read.
-pub fn of_endpoint(ebpf: &Ebpf, id: u16) -> Result<Counters> {
+pub fn of_endpoint(ebpf: &Ebpf, cpus: &Mapped, id: u16) -> Result<Counters> {
     let map = ebpf
         .map("COUNTERS")
         .context("the object has no map COUNTERS")?;
@@ -108,15 +111,12 @@ pub fn of_endpoint(ebpf: &Ebpf, id: u16) -> Result<Counters> {
         .context("read an endpoint's counters")?;
     let sum = |of: fn(&EndpointCounters) -> u64| per_cpu.iter().map(of).sum();
     Ok(Counters {
-        packets_in: sum(|c| c.packets_in),
-        bytes_in: sum(|c| c.bytes_in),
-        packets_out: sum(|c| c.packets_out),
-        bytes_out: sum(|c| c.bytes_out),
         opened: sum(|c| c.opened),
         closed: sum(|c| c.closed),
         reset_by_endpoint: sum(|c| c.reset_by_endpoint),
         reset_by_client: sum(|c| c.reset_by_client),
         refused: sum(|c| c.refused),
+        ..packets(cpus, id)
     })
 }
 
@@ -124,8 +124,8 @@ pub fn of_endpoint(ebpf: &Ebpf, id: u16) -> Result<Counters> {
 ///
 /// # Errors
 /// If the map cannot be read.
-pub fn of_endpoints(ebpf: &Ebpf, last: u16) -> Result<Vec<Counters>> {
-    const WORDS: usize = size_of::<EndpointCounters>() / size_of::<u64>();
+pub fn of_endpoints(ebpf: &Ebpf, lanes: &Mapped, last: u16) -> Result<Vec<Counters>> {
+    const WORDS: usize = size_of::<EndpointCounters>() / WORD;
     let map = ebpf
         .map("COUNTERS")
         .context("the object has no map COUNTERS")?;
@@ -134,38 +134,50 @@ pub fn of_endpoints(ebpf: &Ebpf, last: u16) -> Result<Vec<Counters>> {
     };
     let cpus = nr_cpus().map_err(|(what, error)| anyhow::anyhow!("{what}: {error}"))?;
     let Some(words) = batch::read_per_cpu(data, u32::from(last) + 1, WORDS, cpus) else {
-        return (0..=last).map(|id| of_endpoint(ebpf, id)).collect();
+        return (0..=last).map(|id| of_endpoint(ebpf, lanes, id)).collect();
     };
-    let endpoints = words.chunks_exact(WORDS * cpus);
-    Ok(endpoints
-        .map(|per_cpu| {
-            let each = per_cpu.chunks_exact(WORDS);
-            each.fold(Counters::default(), |sum, words| sum + of_words(words))
+    let of_flows = words.chunks_exact(WORDS * cpus);
+    Ok((0..=last)
+        .zip(of_flows)
+        .map(|(id, per_cpu)| {
+            let sum = |field: usize| {
+                let each = per_cpu.iter().skip(field / WORD).step_by(WORDS);
+                each.sum()
+            };
+            Counters {
+                opened: sum(offset_of!(EndpointCounters, opened)),
+                closed: sum(offset_of!(EndpointCounters, closed)),
+                reset_by_endpoint: sum(offset_of!(EndpointCounters, reset_by_endpoint)),
+                reset_by_client: sum(offset_of!(EndpointCounters, reset_by_client)),
+                refused: sum(offset_of!(EndpointCounters, refused)),
+                ..packets(lanes, id)
+            }
         })
         .collect())
 }
 
-/// One CPU's counters, as [`EndpointCounters`] lies in the map.
-fn of_words(words: &[u64]) -> Counters {
-    let word = |at: usize| words.get(at).copied().unwrap_or(0);
+/// The packets that were counted of an endpoint.
+fn packets(cpus: &Mapped, id: u16) -> Counters {
+    let sum = |field| sum_of(cpus, lane(id) + field / WORD);
     Counters {
-        packets_in: word(0),
-        bytes_in: word(1),
-        packets_out: word(2),
-        bytes_out: word(3),
-        opened: word(4),
-        closed: word(5),
-        reset_by_endpoint: word(6),
-        reset_by_client: word(7),
-        refused: word(8),
+        packets_in: sum(offset_of!(Lane, packets_in)),
+        bytes_in: sum(offset_of!(Lane, bytes_in)),
+        packets_out: sum(offset_of!(Lane, packets_out)),
+        bytes_out: sum(offset_of!(Lane, bytes_out)),
+        ..Counters::default()
     }
 }
 
-/// Zeroes the counters of an id that gets a new owner.
+/// Zeroes the counters of an id that gets a new owner, and forgets the way to the earlier one.
 ///
 /// # Errors
 /// If the map cannot be written.
-pub fn reset(ebpf: &mut Ebpf, id: u16) -> Result<()> {
+pub fn reset(ebpf: &mut Ebpf, cpus: &Mapped, id: u16) -> Result<()> {
+    for cpu in 0..cpus.len() {
+        for word in 0..size_of::<Lane>() / WORD {
+            cpus.store(cpu, lane(id) + word, 0);
+        }
+    }
     let cpus = nr_cpus().map_err(|(what, error)| anyhow::anyhow!("{what}: {error}"))?;
     let zero = PerCpuValues::try_from(vec![EndpointCounters::default(); cpus])?;
     let map = ebpf
@@ -177,24 +189,27 @@ pub fn reset(ebpf: &mut Ebpf, id: u16) -> Result<()> {
 }
 
 /// Every reason with its count.
-///
-/// # Errors
-/// If the map cannot be read.
-pub fn reasons(ebpf: &Ebpf) -> Result<Vec<ReasonCount>> {
-    let map = ebpf
-        .map("REASONS")
-        .context("the object has no map REASONS")?;
-    let map: PerCpuArray<&MapData, u64> = map.try_into()?;
+pub fn reasons(cpus: &Mapped) -> Vec<ReasonCount> {
     Reason::ALL
         .iter()
-        .map(|&reason| {
-            let per_cpu = map.get(&(reason as u32), 0).context("read the reasons")?;
-            Ok(ReasonCount {
-                verdict: reason.verdict().name().to_owned(),
-                reason: reason.name().to_owned(),
-                meaning: reason.meaning().to_owned(),
-                packets: per_cpu.iter().sum(),
-            })
+        .map(|&reason| ReasonCount {
+            verdict: reason.verdict().name().to_owned(),
+            reason: reason.name().to_owned(),
+            meaning: reason.meaning().to_owned(),
+            packets: sum_of(cpus, offset_of!(Cpu, reasons) / WORD + reason as usize),
         })
         .collect()
+}
+
+/// Bytes of a word of a map in memory.
+const WORD: usize = size_of::<u64>();
+
+/// First word of an endpoint's lane.
+const fn lane(id: u16) -> usize {
+    (offset_of!(Cpu, lanes) + id as usize * size_of::<Lane>()) / WORD
+}
+
+/// A word of each processor's own, added up.
+fn sum_of(cpus: &Mapped, word: usize) -> u64 {
+    (0..cpus.len()).map(|cpu| cpus.load(cpu, word)).sum()
 }

@@ -36,6 +36,7 @@ pub struct Maps {
     rules: Mapped,
     switches: Mapped,
     backends: Mapped,
+    cpus: Mapped,
     /// The flow tables, counted.
     pub census: Arc<Census>,
 }
@@ -55,6 +56,7 @@ impl Maps {
             rules: map("RULE_TABLES")?,
             switches: map("SWITCHES")?,
             backends: map("BACKENDS")?,
+            cpus: map("CPUS")?,
             census: Census::of(map("FLOWS4")?, map("FLOWS6")?)?,
         })
     }
@@ -62,6 +64,11 @@ impl Maps {
     /// The flow tables.
     pub fn flows(&self) -> FlowTables<'_> {
         self.census.flows()
+    }
+
+    /// What each processor counts.
+    pub const fn cpus(&self) -> &Mapped {
+        &self.cpus
     }
 
     /// What the maps hold: after a fresh start nothing, else what an earlier daemon left.
@@ -137,7 +144,7 @@ impl Maps {
                 self.backends.write(usize::from(*index), &record);
             }
             Write::Endpoint(id, record) => {
-                counters::reset(ebpf, *id)?;
+                counters::reset(ebpf, &self.cpus, *id)?;
                 self.endpoints.write(usize::from(*id), record);
             }
             Write::Pages(first, slots) => {
@@ -166,6 +173,8 @@ impl Maps {
             Write::Close(id) => {
                 self.services.store(usize::from(*id), TABLE, TableRef::NONE);
             }
+            Write::Hide(id) => self.identify(*id, Service::hidden),
+            Write::Show(id) => self.identify(*id, Service::shown),
             Write::Idle(id, idle) => {
                 self.services
                     .store(usize::from(*id), IDLE, bytemuck::cast(*idle));
@@ -202,6 +211,13 @@ impl Maps {
             Write::IgnoreEcho(address) => echo(ebpf)?.remove(address)?,
         }
         Ok(())
+    }
+
+    /// Changes by what packets find a service.
+    fn identify(&self, id: u16, change: impl Fn(u64) -> u64) {
+        let id = usize::from(id);
+        let before = self.services.load(id, IDENTITY);
+        self.services.store(id, IDENTITY, change(before));
     }
 
     /// Says which layout the maps have, for the next daemon.

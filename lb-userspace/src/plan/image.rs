@@ -76,6 +76,16 @@ impl Image {
                     self.retire(before);
                 }
             }
+            Write::Hide(id) => {
+                if let Some(service) = self.services.get_mut(id) {
+                    service.identity = Service::hidden(service.identity);
+                }
+            }
+            Write::Show(id) => {
+                if let Some(service) = self.services.get_mut(id) {
+                    service.identity = Service::shown(service.identity);
+                }
+            }
             Write::Idle(id, idle) => {
                 if let Some(service) = self.services.get_mut(id) {
                     service.idle = *idle;
@@ -137,10 +147,10 @@ impl Image {
 
     /// Where a service stands.
     pub fn find_service(&self, keys: &[u64; KEYS], identity: &Identity) -> Option<u16> {
-        places(keys, identity).find(|id| {
-            let service = self.services.get(id);
-            service.is_some_and(|s| s.identity == identity.word && s.address == identity.address)
-        })
+        let is_it = |service: &Service| {
+            Service::shown(service.identity) == identity.word && service.address == identity.address
+        };
+        places(keys, identity).find(|id| self.services.get(id).is_some_and(is_it))
     }
 
     /// Where a new service may stand: the first place on its way that no service has.

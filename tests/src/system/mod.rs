@@ -9,6 +9,7 @@
 //! | [`life`] | `lbd` killed, stopped, started twice, told to read its file again, detached |
 //! | [`paths`] | neighbours from cold, large transfers, generic mode, what is not ours |
 //! | [`modes`] | endpoints that answer themselves: dsr, ipip, gue |
+//! | [`ports`] | services with several ports |
 //! | [`aside`] | large datagrams, errors, echo requests |
 //! | [`counters`] | what was counted stays counted |
 //! | [`scale`] | a thousand services |
@@ -25,6 +26,7 @@ mod flood;
 mod life;
 mod modes;
 mod paths;
+mod ports;
 mod readme;
 mod scale;
 mod scene;
@@ -47,6 +49,7 @@ pub fn trials() -> Vec<Trial> {
         life::trials(),
         modes::trials(),
         paths::trials(),
+        ports::trials(),
         aside::trials(),
         counters::trials(),
         scale::trials(),
