@@ -24,7 +24,7 @@ use anyhow::{Context as _, Result, ensure};
 use lb_common::address::{V4, V6};
 use lb_common::verdict::{Reason, Verdict};
 use lb_common::{hash, record};
-use lb_userspace::desired::{self, Protocol, Scheduling};
+use lb_userspace::desired::{self, Ports, Protocol, Scheduling};
 use lb_userspace::plan::places;
 use lb_userspace::table::{self, SlotCount, Table};
 use lb_userspace::weights::Weight;

@@ -54,7 +54,8 @@ fn a_thousand_services() -> Result<()> {
         ask_for_share(&scene, number, 0.5)?;
     }
     let listed = scene.json(&["status"])?;
-    ensure!(listed["services"].as_array().context("services")?.len() == SERVICES.into());
+    let listed = listed["services"].as_array().context("services")?.len();
+    ensure!(listed == usize::from(SERVICES), "{listed} services");
     let backends = scene.json(&["get", "backends"])?;
     let backends = backends["backends"].as_array().context("backends")?;
     ensure!(
