@@ -1,15 +1,20 @@
 //! Every size in one place, with what it costs.
 
-/// Services one node can hold. 64 B each.
-pub const SERVICES: u32 = 4096;
+/// Places for services, 64 B each and as much for their turns. With a quarter of them taken, a service that
+/// finds no place within [`SERVICE_PROBES`] has not been seen; with half of them one configuration in three
+/// has one.
+pub const SERVICES: u32 = 16_384;
 /// Places a service may stand from the one its hash names. Bounds the lookup loop; a service that finds
 /// no place is refused.
 pub const SERVICE_PROBES: u32 = 16;
-/// Endpoint ids, 0 excluded: a power of two. 64 B each, and 104 B on every CPU.
-pub const ENDPOINTS: u32 = 4096;
-/// Slots in a page of the slot map: 2 KiB, so that a 65 536-slot table is 64 map writes.
+/// Endpoint ids, 0 excluded: a power of two. 64 B each, and 104 B on every CPU: 1 MiB and 1.6 MiB. Taken at the
+/// start, which is why there are not as many as an id could name: on 64 CPUs that would be 416 MiB.
+pub const ENDPOINTS: u32 = 16_384;
+/// Names of backends; services that name theirs alike share them. 64 B each.
+pub const BACKENDS: u32 = 16_384;
+/// Slots in a page of the slot map: 2 KiB.
 pub const PAGE_SLOTS: u32 = 1024;
-/// Pages of the slot map: 32 MiB, 128 services with two tables of 65 536 slots each.
+/// Pages of the slot map: 32 MiB, 256 tables of 65 536 slots. Services with the same table share it.
 pub const PAGES: u32 = 16_384;
 /// The largest table: the slot is 16 bits of the flow hash.
 pub const MAX_SLOTS: u32 = 65_536;

@@ -7,7 +7,7 @@ use crate::limits::{self, PAGE_SLOTS, SERVICES};
 
 /// Version of everything in this file, of the flow entries and of the hashes. A daemon adopts maps of
 /// its own version only.
-pub const LAYOUT: u32 = 2;
+pub const LAYOUT: u32 = 3;
 
 /// One service. Map `SERVICES`: array, index = service id = where [`crate::hash::place`] and probing
 /// put it. One cache line: a packet's way to its service is one miss at most.
@@ -90,11 +90,12 @@ pub struct BackendName {
     pub name: [u8; 64],
 }
 
-/// A page of slots. Map `SLOTS`: array. Each slot is an endpoint id.
+/// A page of slots. Map `SLOTS`: array. Each slot is an endpoint id less [`TableRef::base`]: services whose
+/// endpoints lie alike from different bases share a table.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SlotPage {
-    /// Endpoint ids; 0 is "no endpoint".
+    /// Distances of endpoint ids from the base; 0 is "no endpoint".
     pub slots: [u16; PAGE_SLOTS as usize],
 }
 
@@ -219,13 +220,15 @@ pub const fn hand_over_to(endpoint: u16) -> [u8; 6] {
 /// What [`hand_over_to`] begins with.
 pub const HAND_OVER_TO: [u8; 4] = *b"\x02lb\x01";
 
-/// Which pages hold a service's table, and how large it is.
+/// Which pages hold a service's table, how large it is, and whose endpoints it names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TableRef {
     /// First page.
     pub page: u32,
     /// Slots − 1. Slots are a power of two, but for a dealing order.
-    pub mask: u32,
+    pub mask: u16,
+    /// What is added to a slot to make it an endpoint id, modulo 2^16.
+    pub base: u16,
 }
 
 impl Service {
@@ -375,16 +378,26 @@ impl TableRef {
 
     /// As the record holds it.
     pub const fn word(self) -> u64 {
-        (self.page as u64) << 32 | self.mask as u64
+        (self.base as u64) << 48 | (self.page as u64) << 16 | self.mask as u64
     }
 
     /// From the record.
     #[inline(always)]
     pub const fn from_word(word: u64) -> Self {
         Self {
-            page: (word >> 32) as u32,
-            mask: word as u32,
+            page: (word >> 16) as u32,
+            mask: word as u16,
+            base: (word >> 48) as u16,
         }
+    }
+
+    /// The endpoint id that a slot's content means; nothing if it means none.
+    #[inline(always)]
+    pub const fn endpoint(self, slot: u16) -> Option<u16> {
+        if slot == 0 {
+            return None;
+        }
+        Some(self.base.wrapping_add(slot))
     }
 
     /// The slot of a flow that takes turns. `flow` counts the flows before it.

@@ -38,8 +38,9 @@ use lb_common::{
     fragment::{FragmentKey, FragmentWay},
     hash::{KEYS, Keys},
     limits::{
-        ENDPOINTS as MAX_ENDPOINTS, FRAGMENTS as MAX_FRAGMENTS, PAGES, RANGED, RULE_PREFIXES,
-        RULES as MAX_RULES, SERVICES as MAX_SERVICES, TICK_SHIFT, TOO_BIG_ANSWERS,
+        BACKENDS as MAX_BACKENDS, ENDPOINTS as MAX_ENDPOINTS, FRAGMENTS as MAX_FRAGMENTS, PAGES,
+        RANGED, RULE_PREFIXES, RULES as MAX_RULES, SERVICES as MAX_SERVICES, TICK_SHIFT,
+        TOO_BIG_ANSWERS,
     },
     record::{
         BackendName, Dealt, Endpoint, EndpointCounters, PortRanges, Service, SlotPage, TableRef,
@@ -111,7 +112,7 @@ pub static COUNTERS: PerCpuArray<EndpointCounters> =
 pub static TOLD: PerCpuArray<[u32; 2]> = PerCpuArray::with_max_entries(1, 0);
 /// Names, for the next daemon.
 #[map]
-pub static BACKENDS: Array<BackendName> = Array::with_max_entries(MAX_ENDPOINTS, MAPPED);
+pub static BACKENDS: Array<BackendName> = Array::with_max_entries(MAX_BACKENDS, MAPPED);
 /// Version of the layout, for the next daemon.
 #[map]
 pub static LAYOUT: Array<u64> = Array::with_max_entries(4, 0);

@@ -33,14 +33,12 @@ pub fn endpoint<A: Ruled>(
     } else {
         let bits = service.client_bits;
         let hash = hash::client(&SecretKeys, service.basis, client, bits, flow);
-        hash::slot(hash, table.mask)
+        hash::slot(hash, table.mask as u32)
     };
     let (page, place) = table.locate(slot);
     let page = SLOTS.get(page).ok_or(Reason::Inconsistent)?;
-    let id = *page.slots.get(place).ok_or(Reason::Inconsistent)?;
-    if id == 0 {
-        return Err(Reason::EmptySlot);
-    }
+    let slot = *page.slots.get(place).ok_or(Reason::Inconsistent)?;
+    let id = table.endpoint(slot).ok_or(Reason::EmptySlot)?;
     let endpoint = ENDPOINTS.get(id as u32).ok_or(Reason::Inconsistent)?;
     Ok((id, endpoint))
 }

@@ -8,6 +8,7 @@ mod report;
 mod start;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 pub use start::{Start, start};
@@ -16,7 +17,7 @@ use crate::api::{Code, ConfigAnswer, DetachAnswer, Failure, SetWeights, WeightsA
 use crate::config::Config;
 use crate::dataplane::{Dataplane, EndpointReport, Opened};
 use crate::persist::{AppliedText, Kept, Store};
-use crate::state::{Request, State};
+use crate::state::{Request, ServiceChange, State};
 use crate::{source, sysctl, weights};
 
 /// A running dataplane with everything that is known about it. Its calls block.
@@ -27,7 +28,7 @@ pub struct Control {
     store: Store,
     kept: Kept,
     state: State,
-    tables: Vec<report::Table>,
+    tables: Arc<report::Tables>,
     opened: Opened,
     notes: Vec<String>,
     started: Instant,
@@ -62,11 +63,14 @@ impl Control {
             let (tables, in_effect) = self.commit(next.clone(), applied)?;
             (tables, Some(milliseconds(in_effect - began)))
         };
-        let endpoints = self.endpoints()?;
-        let mut shifts = report::shifts(&change.services, &before, &tables, &endpoints);
-        let service = shifts
-            .pop()
+        let change = change
+            .services
+            .first()
             .ok_or_else(|| Failure::new(Code::Internal, "the change names no service"))?;
+        let live = attached(&mut self.dataplane)?.live_lately(&change.service);
+        let service = report::shift(change, &before, &tables, |backend| {
+            live.get(backend).copied().unwrap_or_default()
+        });
         Ok(WeightsAnswer {
             dry_run: asked.dry_run,
             generation: next.generation,
@@ -123,7 +127,12 @@ impl Control {
             (tables, Some(milliseconds(in_effect - began)))
         };
         let endpoints = self.endpoints()?;
-        let services = report::shifts(&change.services, &before, &tables, &endpoints);
+        let reports = report::Reports::of(&endpoints);
+        let shift = |change: &ServiceChange| {
+            let live = |backend: &str| reports.live(&change.service, backend);
+            report::shift(change, &before, &tables, live)
+        };
+        let services = change.services.iter().map(shift).collect();
         Ok(ConfigAnswer {
             dry_run,
             generation,
@@ -151,7 +160,7 @@ impl Control {
         &mut self,
         next: State,
         applied: Option<AppliedText>,
-    ) -> Result<(Vec<report::Table>, Instant), Failure> {
+    ) -> Result<(Arc<report::Tables>, Instant), Failure> {
         let kept = Kept {
             generation: next.generation,
             seed: self.kept.seed,
@@ -165,24 +174,23 @@ impl Control {
             .prepare(&kept)
             .map_err(|cause| not_kept(&cause))?;
         let carried = &mut self.kept.carried;
-        let tables = match follow::follow(dataplane, &next.desired, carried) {
-            Ok(tables) => tables,
+        let applied = match follow::follow(dataplane, &next.desired, carried) {
+            Ok(applied) => applied,
             Err(cause) => {
                 pending.cancel();
                 return Err(refused(&cause));
             }
         };
-        let in_effect = Instant::now();
         if let Err(cause) = pending.keep() {
             if let Err(again) = follow::follow(dataplane, &self.state.desired, carried) {
                 tracing::error!("a change that could not be kept stays in force: {again:#}");
             }
             return Err(not_kept(&cause));
         }
-        self.tables = report::tables(&next.desired, &tables);
+        self.tables = Arc::new(report::tables(&next.desired, &applied.services));
         self.state = next;
         self.keep(kept);
-        Ok((self.tables.clone(), in_effect))
+        Ok((self.tables.clone(), applied.in_effect))
     }
 
     /// Remembers what is on disk, and brings the counters there up to date. A change stands without
@@ -197,11 +205,11 @@ impl Control {
         }
     }
 
-    fn preview(&mut self, next: &State) -> Result<Vec<report::Table>, Failure> {
+    fn preview(&mut self, next: &State) -> Result<Arc<report::Tables>, Failure> {
         let applied = attached(&mut self.dataplane)?
             .preview(&next.desired)
             .map_err(|cause| refused(&cause))?;
-        Ok(report::tables(&next.desired, &applied))
+        Ok(Arc::new(report::tables(&next.desired, &applied)))
     }
 
     /// Takes the program off the interfaces. There is nothing to control after it.
@@ -209,7 +217,7 @@ impl Control {
     /// # Errors
     /// If something of it stays behind; the error names it.
     pub fn detach(&mut self) -> Result<DetachAnswer, Failure> {
-        let live = report::live(&self.endpoints()?);
+        let live = report::live(&self.endpoints()?).all();
         let dataplane = self.dataplane.take().ok_or_else(detached)?;
         dataplane.detach().map_err(|cause| refused(&cause))?;
         Ok(DetachAnswer {
@@ -219,7 +227,7 @@ impl Control {
                 .iter()
                 .map(|it| it.name.clone())
                 .collect(),
-            live_flows: live.opening + live.open + live.closing,
+            live_flows: live,
         })
     }
 

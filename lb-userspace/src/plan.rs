@@ -11,15 +11,20 @@
 //! a later plan, once no table names them and no live flow is on them.
 
 mod delivery;
+mod ids;
 mod image;
+mod numbers;
 mod pages;
 mod ranges;
 mod rules;
+mod seats;
+mod shape;
+mod slots;
 mod tables;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -31,9 +36,14 @@ use lb_common::{address, parse};
 
 use crate::desired::{self, Desired, Ports, Protocol};
 pub use delivery::Traits;
-pub use image::{Image, Page, Slots, pages_of};
+pub use image::{Image, pages_for, pages_of};
+pub use numbers::Numbers;
 pub use rules::{PrefixChange, Prefixes};
-pub use tables::{Built, Tables};
+use seats::Seat;
+pub use shape::places;
+use shape::{Groups, Shape};
+pub use slots::Slots;
+pub use tables::{Built, Content, Tables};
 
 /// One change of the maps. Each is seen whole by the kernel program, or not at all.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,8 +54,8 @@ pub enum Write {
     Backend(u16, String),
     /// Fills a record that nothing names yet, and zeroes its counters.
     Endpoint(u16, Endpoint),
-    /// Fills a page that no table in force lies on.
-    Page(u32, Page),
+    /// Fills the pages of a table, from this one on, that no table in force lies on.
+    Pages(u32, Slots),
     /// Makes a service visible, its table and all.
     AddService(u16, Service),
     /// Puts another table in force.
@@ -82,12 +92,12 @@ pub enum Write {
 }
 
 /// Which kernel ids the wanted things have.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub struct Ids {
     /// Service id → index into the wanted services.
     pub services: BTreeMap<u16, usize>,
     /// Endpoints that are wanted; others are kept for their flows.
-    pub endpoints: BTreeSet<u16>,
+    pub endpoints: Numbers,
 }
 
 /// The way from an image to what is wanted.
@@ -99,6 +109,26 @@ pub struct Plan {
     pub ids: Ids,
     /// What was built for each wanted service, in their order.
     pub built: Vec<Built>,
+    /// What [`Image::placed`] is once the writes are carried out.
+    pub placed: BTreeMap<u16, Arc<Placed>>,
+}
+
+/// What is known of a service that was planned.
+#[derive(Debug)]
+pub struct Placed {
+    seed: u64,
+    service: desired::Service,
+    endpoints: Arc<Placing>,
+    built: Built,
+}
+
+/// The ids of a service's endpoints, and what its tables are built of.
+#[derive(Debug)]
+struct Placing {
+    /// As they are listed, through all backends.
+    ids: Vec<u16>,
+    shape: Shape,
+    groups: Groups,
 }
 
 impl Plan {
@@ -109,18 +139,9 @@ impl Plan {
     pub fn between(
         image: &Image,
         desired: &Desired,
-        on_flows: &BTreeSet<u16>,
+        on_flows: &Numbers,
         tables: &mut Tables,
     ) -> Result<Self> {
-        let mut planner = Planner {
-            image: image.clone(),
-            keys: hash::keys(desired.seed),
-            plan: Self::default(),
-            known: HashMap::new(),
-            next_id: 1,
-            taken: BTreeSet::new(),
-            taken_rules: BTreeSet::new(),
-        };
         let of = |service: &desired::Service| -> usize {
             let rules = service.selection.rules.iter();
             rules.map(|rule| rule.from.len()).sum()
@@ -132,17 +153,19 @@ impl Plan {
                 limits::RULE_PREFIXES
             );
         }
-        planner.free(desired, on_flows);
-        planner.known = planner
-            .image
-            .endpoints
-            .iter()
-            .map(|(&id, &record)| (record, id))
-            .collect();
+        let mut planner = Planner {
+            image: image.clone(),
+            seed: desired.seed,
+            keys: hash::keys(desired.seed),
+            plan: Self::default(),
+            taken: Numbers::default(),
+            taken_rules: BTreeSet::new(),
+        };
+        let seats = planner.seats(desired, on_flows)?;
         let mut visible = Vec::new();
-        for (index, service) in desired.services.iter().enumerate() {
+        for ((index, service), seat) in desired.services.iter().enumerate().zip(seats) {
             let last = planner
-                .service(index, service, desired.seed, tables)
+                .service(index, service, seat, tables)
                 .with_context(|| format!("service {}", service.name))?;
             visible.extend(last);
         }
@@ -161,14 +184,11 @@ impl Plan {
 /// A plan in the making: the image is kept as it will be after the writes so far.
 struct Planner {
     image: Image,
+    seed: u64,
     keys: [u64; KEYS],
     plan: Plan,
-    /// Ids of the records there are.
-    known: HashMap<Endpoint, u16>,
-    /// No id below is free.
-    next_id: u16,
     /// Pages of tables that this plan puts in force later.
-    taken: BTreeSet<u32>,
+    taken: Numbers,
     /// Numbers of rules that this plan puts in force later.
     taken_rules: BTreeSet<u32>,
 }
@@ -179,177 +199,108 @@ impl Planner {
         self.plan.writes.push(write);
     }
 
-    /// Frees what an earlier plan left for its flows, and what nothing names any more.
-    fn free(&mut self, desired: &Desired, on_flows: &BTreeSet<u16>) {
-        let (named, keys) = (self.image.named_endpoints(), self.keys);
-        let wanted = |image: &Image, record: &Endpoint| {
-            desired.services.iter().any(|service| {
-                let place = image.find_service(&identity(service));
-                let backend = image.backends.get(&record.backend);
-                place == Some(record.service)
-                    && service.backends.iter().any(|b| {
-                        Some(&b.name) == backend
-                            && b.endpoints
-                                .iter()
-                                .any(|e| is_record_of(record, service, e, &keys))
-                    })
-            })
-        };
-        let freed: Vec<u16> = self
-            .image
-            .endpoints
-            .iter()
-            .filter(|(id, record)| {
-                !named.contains(id) && !on_flows.contains(id) && !wanted(&self.image, record)
-            })
-            .map(|(&id, _)| id)
-            .collect();
-        for id in freed {
-            self.write(Write::FreeEndpoint(id));
-        }
-        let used: BTreeSet<u16> = self.image.endpoints.values().map(|e| e.backend).collect();
-        let unused: Vec<u16> = self
-            .image
-            .backends
-            .keys()
-            .copied()
-            .filter(|index| !used.contains(index))
-            .collect();
-        for index in unused {
-            self.write(Write::FreeBackend(index));
-        }
-    }
-
     /// Writes what a service needs, and returns the writes that make it visible.
     fn service(
         &mut self,
         index: usize,
         service: &desired::Service,
-        seed: u64,
+        seat: Seat,
         tables: &mut Tables,
     ) -> Result<Vec<Write>> {
-        let identity = identity(service);
-        let found = self.image.find_service(&identity);
-        let id = match found {
-            Some(id) => id,
-            None => self.image.free_place(&self.keys, &identity).context(
-                "no place in the service map: too many services whose hashes are close; \
-                 remove a service",
-            )?,
-        };
-        let mut ids = Vec::new();
-        for backend in &service.backends {
-            for endpoint in &backend.endpoints {
-                ids.push(self.endpoint(id, service, &backend.name, endpoint)?);
-            }
-        }
+        let Seat { id, is_new, .. } = seat;
         self.plan.ids.services.insert(id, index);
-        self.plan.ids.endpoints.extend(&ids);
-
-        let before = found.and_then(|id| self.image.table(id));
-        let built = tables.build(seed, service, &ids, before.as_ref(), &self.image)?;
+        let (placing, placed) = (seat.placing, seat.placed);
+        self.plan.ids.endpoints.extend(placing.ids.iter().copied());
+        if let Some(placed) = placed.filter(|it| it.service == *service) {
+            self.plan.built.push(Built {
+                moved: 0,
+                ..placed.built.clone()
+            });
+            self.plan.placed.insert(id, placed);
+            return Ok(Vec::new());
+        }
+        let endpoints = (&placing.shape, &placing.groups);
+        let before = self
+            .image
+            .services
+            .get(&id)
+            .map_or(TableRef::NONE, |s| s.table);
+        let built = tables.build(self.seed, service, endpoints, before, &self.image)?;
         let idle = ticks(&service.idle);
         let traits = Traits::of(service);
         let mut visible = Vec::new();
-        let table = match before {
-            Some(slots) if slots == built.slots => None,
-            _ => Some(self.pages(&built.slots)?),
-        };
-        let rules = self.rules(id, service, seed, &ids, tables)?;
-        match (found, table) {
-            (None, table) => {
-                let record = Service {
+        let table = self.lay(before, &built.table.slots, built.base)?;
+        let rules = self.rules(id, service, self.seed, endpoints, tables)?;
+        if is_new {
+            let identity = identity(service);
+            visible.extend(rules);
+            // The place is taken in the image; the kernel hears of it last.
+            visible.push(Write::AddService(
+                id,
+                Service {
                     address: identity.address,
                     identity: identity.word,
                     basis: identity.basis(&self.keys),
-                    table: table.context("a new service without a table")?.word(),
+                    table: table.word(),
                     idle,
                     ..traits.within(Service::EMPTY)
-                };
-                // The place is taken in the image, so that the next service finds another; the kernel
-                // hears of it last.
-                self.image.reserve(id, record);
-                visible.extend(rules);
-                visible.push(Write::AddService(id, record));
+                },
+            ));
+        } else {
+            if Service::is_hidden(self.image.services[&id].identity) {
+                visible.push(Write::Show(id));
             }
-            (Some(_), table) => {
-                if Service::is_hidden(self.image.services[&id].identity) {
-                    visible.push(Write::Show(id));
-                }
-                if self.image.services[&id].idle != idle {
-                    visible.push(Write::Idle(id, idle));
-                }
-                visible.extend(table.map(|table| Write::Table(id, table)));
-                visible.extend(rules);
-                // Rules are looked at once they are there.
-                if traits.within(self.image.services[&id]) != self.image.services[&id] {
-                    visible.push(Write::Traits(id, traits));
-                }
+            if self.image.services[&id].idle != idle {
+                visible.push(Write::Idle(id, idle));
+            }
+            if table.word() != before {
+                visible.push(Write::Table(id, table));
+            }
+            visible.extend(rules);
+            // Rules are looked at once they are there.
+            if traits.within(self.image.services[&id]) != self.image.services[&id] {
+                visible.push(Write::Traits(id, traits));
             }
         }
-        self.plan.built.push(built);
+        self.plan.built.push(built.clone());
+        let placed = Placed {
+            seed: self.seed,
+            service: service.clone(),
+            endpoints: placing,
+            built,
+        };
+        self.plan.placed.insert(id, Arc::new(placed));
         Ok(visible)
     }
 
-    /// The id of an endpoint: the one it has, or a new one.
-    fn endpoint(
-        &mut self,
-        service_id: u16,
-        service: &desired::Service,
-        backend: &str,
-        endpoint: &desired::Endpoint,
-    ) -> Result<u16> {
-        let backend = self.backend(backend)?;
-        let record = Endpoint {
-            service: service_id,
-            backend,
-            ..record_of(service, endpoint, &self.keys)
+    /// Where a table with these slots lies: where it lies already, or on pages on which no table in force
+    /// lies. `before` is what is in force in its place.
+    fn lay(&mut self, before: u64, slots: &Slots, base: u16) -> Result<TableRef> {
+        let table = |page| TableRef {
+            page,
+            mask: (slots.len() - 1) as u16,
+            base,
         };
-        if let Some(&id) = self.known.get(&record) {
-            return Ok(id);
+        let same = table(TableRef::from_word(before).page);
+        let found = if same.word() == before && self.image.slots(before) == Some(slots) {
+            return Ok(same);
+        } else {
+            self.image.find_table(slots)
+        };
+        let pages = |first| pages_for(first, slots.len());
+        if let Some(first) = found {
+            self.taken.insert_all(pages(first));
+            return Ok(table(first));
         }
-        let id = (self.next_id..limits::ENDPOINTS as u16)
-            .find(|id| !self.image.endpoints.contains_key(id))
-            .with_context(|| {
-                format!(
-                    "all {} endpoint ids are taken; remove endpoints",
-                    limits::ENDPOINTS - 1
-                )
-            })?;
-        self.next_id = id + 1;
-        self.known.insert(record, id);
-        self.write(Write::Endpoint(id, record));
-        Ok(id)
-    }
-
-    fn backend(&mut self, name: &str) -> Result<u16> {
-        if let Some((&index, _)) = self.image.backends.iter().find(|(_, n)| *n == name) {
-            return Ok(index);
-        }
-        let index = (0..limits::ENDPOINTS as u16)
-            .find(|index| !self.image.backends.contains_key(index))
-            .context("too many backends")?;
-        self.write(Write::Backend(index, name.to_owned()));
-        Ok(index)
-    }
-
-    /// Writes a table where no table in force lies.
-    fn pages(&mut self, slots: &[u16]) -> Result<TableRef> {
-        let count = slots.len().div_ceil(limits::PAGE_SLOTS as usize) as u32;
-        let Some(room) = self.image.room(count, &self.taken) else {
+        let Some(room) = self.image.room(pages(0).end, &self.taken) else {
             bail!("no room for another table in the slot map; use fewer slots for some services")
         };
         if room.needs_barrier {
             self.write(Write::Barrier);
         }
-        for (page, slots) in (room.first..).zip(slots.chunks(limits::PAGE_SLOTS as usize)) {
-            self.write(Write::Page(page, slots.into()));
-            self.taken.insert(page);
-        }
-        Ok(TableRef {
-            page: room.first,
-            mask: slots.len() as u32 - 1,
-        })
+        self.write(Write::Pages(room.first, slots.clone()));
+        self.taken.insert_all(pages(room.first));
+        Ok(table(room.first))
     }
 
     /// Answers echo requests to the addresses whose services say so, and to no others.
@@ -375,12 +326,14 @@ impl Planner {
 
     /// Those that were closed before and have no flows left: no endpoint was kept for one.
     fn done(&self) -> BTreeSet<u16> {
-        let with_flows: BTreeSet<u16> = self.image.endpoints.values().map(|e| e.service).collect();
         let closed = self.gone().filter(|(_, it)| it.table == TableRef::NONE);
-        closed
-            .map(|(id, _)| id)
-            .filter(|id| !with_flows.contains(id))
-            .collect()
+        let mut done: BTreeSet<u16> = closed.map(|(id, _)| id).collect();
+        if !done.is_empty() {
+            let endpoints = self.image.endpoints.values();
+            let with_flows: Numbers = endpoints.map(|it| it.service).collect();
+            done.retain(|&id| !with_flows.contains(id));
+        }
+        done
     }
 
     /// Closes the services that are not wanted, and removes those that are done.
@@ -483,20 +436,6 @@ fn record_of(
         ..Endpoint::FREE
     };
     delivery::towards(record, service)
-}
-
-fn is_record_of(
-    record: &Endpoint,
-    service: &desired::Service,
-    endpoint: &desired::Endpoint,
-    keys: &[u64; KEYS],
-) -> bool {
-    let wanted = Endpoint {
-        service: record.service,
-        backend: record.backend,
-        ..record_of(service, endpoint, keys)
-    };
-    *record == wanted
 }
 
 /// Idle limits as the record holds them. A limit is rounded up and one tick longer, because the first

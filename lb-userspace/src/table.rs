@@ -6,9 +6,10 @@
 //! slot to another backend, and weight changes never shuffle endpoints inside a backend.
 //!
 //! What holds:
-//! - **Pure.** A function of (seed, service, slot count, backend names, weights, endpoint
-//!   addresses). Neither endpoint ids nor listing order nor what was built before matters, so all
-//!   nodes agree; integers only, so all machines agree. [`Table::digest`] shows it.
+//! - **Pure.** A function of (seed, slot count, backend names, weights, endpoint addresses).
+//!   Neither endpoint ids nor listing order nor what was built before matters, so all nodes agree;
+//!   integers only, so all machines agree. [`Table::digest`] shows it. Nor does the service matter:
+//!   services with the same backends have the same table, and their flows differ by their hashes.
 //! - **Exact.** A backend has its share of slots to less than one slot. A weight above 0 has no
 //!   slot only where the share asked is less than one.
 //! - **Minimal and monotone for two backends.** A weight change moves exactly the difference of
@@ -45,6 +46,7 @@ use crate::weights::Weight;
 pub use builder::TableBuilder;
 pub use error::TableError;
 pub use moved::{Moved, moved};
+pub use parts::PartsInUse;
 
 /// How many slots a service has: a power of two, 256 ..= 65 536.
 ///
@@ -103,8 +105,8 @@ pub struct Backend {
 /// One address of a backend.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Endpoint {
-    /// What the table depends on, such as `10.0.0.1:9000`: unique in the backend, and written the
-    /// same way on every node.
+    /// What the table depends on, such as `10.0.0.1`: unique in the backend, and written the same way
+    /// on every node.
     pub address: String,
     /// What slots hold; unique in the backend, not 0 (the empty slot). May differ between nodes.
     pub id: u16,
@@ -119,6 +121,16 @@ pub struct Table {
     /// By name.
     shares: Vec<SlotShare>,
     digest: u64,
+}
+
+/// What stands for an address in a digest.
+pub fn digest_key(address: &str) -> u64 {
+    fill::digest_key(address)
+}
+
+/// Spreads what goes into a digest over all its bits.
+pub const fn mix_digest(digest: u64) -> u64 {
+    hash::mix(digest)
 }
 
 /// What a backend was asked to have and has.
@@ -137,13 +149,8 @@ impl Table {
     ///
     /// # Errors
     /// See [`TableError`].
-    pub fn build(
-        seed: u64,
-        service: &[u8],
-        slots: SlotCount,
-        backends: &[Backend],
-    ) -> Result<Self, TableError> {
-        TableBuilder::new(seed, service, slots).build(backends)
+    pub fn build(seed: u64, slots: SlotCount, backends: &[Backend]) -> Result<Self, TableError> {
+        TableBuilder::new(seed, slots).build(backends)
     }
 
     /// The endpoint id of each slot; never 0.

@@ -25,6 +25,7 @@ use lb_common::address::{V4, V6};
 use lb_common::verdict::{Reason, Verdict};
 use lb_common::{hash, record};
 use lb_userspace::desired::{self, Ports, Protocol, Scheduling};
+use lb_userspace::plan::places;
 use lb_userspace::table::{self, SlotCount, Table};
 use lb_userspace::weights::Weight;
 
@@ -289,9 +290,8 @@ impl Model {
         let mut backends = Vec::new();
         for (backend, &weight) in service.backends.iter().zip(shares) {
             let mut endpoints = Vec::new();
-            for endpoint in &backend.endpoints {
+            for (endpoint, address) in backend.endpoints.iter().zip(places(&backend.endpoints)) {
                 all.push(*endpoint);
-                let address = endpoint.address.to_string();
                 endpoints.push(table::Endpoint {
                     address,
                     id: all.len() as u16,
@@ -304,15 +304,9 @@ impl Model {
                 endpoints,
             });
         }
-        let protocol = match service.protocol {
-            Protocol::Tcp => "tcp",
-            Protocol::Udp => "udp",
-        };
-        let range = if service.ports == Ports::One { "" } else { "-" };
-        let name = format!("{}{range}/{protocol}", service.address);
         let slots = SlotCount::try_from(slots)?;
         let table = match service.selection.scheduling {
-            Scheduling::Hash => Table::build(self.seed, name.as_bytes(), slots, &backends)?,
+            Scheduling::Hash => Table::build(self.seed, slots, &backends)?,
             Scheduling::Exact => Table::deal(slots, &backends)?,
         };
         Ok(table

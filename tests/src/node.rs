@@ -266,8 +266,9 @@ impl Node {
             IpAddr::V6(v6) => hash::flow(&keys, basis, V6::from_bytes(v6.octets()), ports),
         };
         let table = TableRef::from_word(table);
-        ensure!(table.mask < PAGE_SLOTS, "the table has more than one page");
-        let (page, place) = table.locate(hash::slot(hash, table.mask));
+        let mask = u32::from(table.mask);
+        ensure!(mask < PAGE_SLOTS, "the table has more than one page");
+        let (page, place) = table.locate(hash::slot(hash, mask));
         let map = Map::Array(map("SLOTS")?);
         let mut slots = Array::<_, [u16; PAGE_SLOTS as usize]>::try_from(map)?;
         let before = slots.get(&page, 0)?;

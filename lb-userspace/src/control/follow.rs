@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use crate::dataplane::{AppliedService, Dataplane};
+use crate::dataplane::{Applied, Dataplane};
 use crate::desired::Desired;
 use crate::persist::{Carried, Kept, Pending, Store};
 
@@ -15,7 +15,7 @@ pub(super) fn follow(
     dataplane: &mut Dataplane,
     desired: &Desired,
     carried: &mut Carried,
-) -> Result<Vec<AppliedService>> {
+) -> Result<Applied> {
     // A change must not fail for a counter.
     let before = dataplane.tally().unwrap_or_else(|cause| {
         tracing::warn!("counters of endpoints that are gone may be missing: {cause:#}");

@@ -25,7 +25,7 @@ impl Control {
             flow_capacity: self.settings.flows,
             node_ports: (self.settings.ports.first, self.settings.ports.last),
             live: report::live(&endpoints),
-            services: report::services(&self.state, &self.tables, &endpoints),
+            services: report::services(&self.state, &self.tables, &report::Reports::of(&endpoints)),
             drops,
             notes: self
                 .opened
@@ -44,7 +44,7 @@ impl Control {
     pub fn services(&mut self) -> Result<Services, Failure> {
         let endpoints = self.endpoints()?;
         Ok(Services {
-            services: report::services(&self.state, &self.tables, &endpoints),
+            services: report::services(&self.state, &self.tables, &report::Reports::of(&endpoints)),
         })
     }
 
@@ -55,7 +55,11 @@ impl Control {
     pub fn backends(&mut self) -> Result<Backends, Failure> {
         let endpoints = self.endpoints()?;
         Ok(Backends {
-            backends: report::backends(&self.state, &endpoints, &self.kept.carried),
+            backends: report::backends(
+                &self.state,
+                &report::Reports::of(&endpoints),
+                &self.kept.carried,
+            ),
         })
     }
 

@@ -1,6 +1,8 @@
 //! From what the kernel reports to what people ask for. Pure.
 
+use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
+use std::ops::Add;
 
 use crate::api::{
     BackendShift, BackendView, EndpointView, Origin, ServiceShift, ServiceView, Share,
@@ -23,7 +25,6 @@ pub(super) fn interface(interface: &Interface) -> String {
 /// What is known of the table of a service.
 #[derive(Clone, Debug)]
 pub(super) struct Table {
-    service: String,
     scheduling: Scheduling,
     slots: u32,
     moved: u32,
@@ -32,31 +33,64 @@ pub(super) struct Table {
     backends: Vec<(String, u32)>,
 }
 
-/// What was applied, with the names of `desired`.
-pub(super) fn tables(desired: &Desired, applied: &[AppliedService]) -> Vec<Table> {
-    let named = |it: &AppliedService| {
-        let service = desired
-            .services
-            .iter()
-            .find(|service| service.name == it.service);
-        let names = service
-            .into_iter()
-            .flat_map(|it| &it.backends)
-            .map(|it| it.name.clone());
-        Table {
-            service: it.service.clone(),
-            scheduling: service.map_or_else(Default::default, |it| it.selection.scheduling),
+/// Tables by the names of their services.
+pub(super) type Tables = HashMap<String, Table>;
+
+/// What was applied of `desired`, in its order.
+pub(super) fn tables(desired: &Desired, applied: &[AppliedService]) -> Tables {
+    let named = |(service, it): (&Service, &AppliedService)| {
+        let names = service.backends.iter().map(|it| it.name.clone());
+        let table = Table {
+            scheduling: service.selection.scheduling,
             slots: it.slots,
             moved: it.moved,
             digest: it.digest,
             backends: names.zip(it.backend_slots.iter().copied()).collect(),
-        }
+        };
+        (service.name.clone(), table)
     };
-    applied.iter().map(named).collect()
+    desired.services.iter().zip(applied).map(named).collect()
+}
+
+/// What is reported of endpoints, by service and backend.
+pub(super) struct Reports<'a> {
+    all: &'a [EndpointReport],
+    of_backends: HashMap<(&'a str, &'a str), Vec<&'a EndpointReport>>,
+    of_services: HashMap<&'a str, (LiveFlows, u32)>,
+}
+
+impl<'a> Reports<'a> {
+    pub(super) fn of(all: &'a [EndpointReport]) -> Self {
+        let mut reports = Self {
+            all,
+            of_backends: HashMap::new(),
+            of_services: HashMap::new(),
+        };
+        for it in all {
+            let names = (&*it.service, &*it.backend);
+            reports.of_backends.entry(names).or_default().push(it);
+            let (live, slots) = reports.of_services.entry(names.0).or_default();
+            *live = *live + it.live;
+            *slots += it.slots;
+        }
+        reports
+    }
+
+    fn of_backend<'b>(&'b self, service: &'b str, backend: &'b str) -> &'b [&'b EndpointReport] {
+        self.of_backends
+            .get(&(service, backend))
+            .map_or(&[], |all| all)
+    }
+
+    /// Live flows and slots.
+    fn of_service(&self, service: &str) -> (LiveFlows, u32) {
+        self.of_services.get(service).copied().unwrap_or_default()
+    }
 }
 
 pub(super) fn live(endpoints: &[EndpointReport]) -> LiveFlows {
-    live_of(endpoints.iter())
+    let live = endpoints.iter().map(|it| it.live);
+    live.fold(LiveFlows::default(), Add::add)
 }
 
 /// `1 service`, `2 services`
@@ -70,8 +104,8 @@ pub(super) fn count(number: usize, what: &str) -> String {
 
 pub(super) fn services(
     state: &State,
-    tables: &[Table],
-    endpoints: &[EndpointReport],
+    tables: &Tables,
+    endpoints: &Reports<'_>,
 ) -> Vec<ServiceView> {
     let view = |service: &Service| ServiceView {
         name: service.name.clone(),
@@ -82,8 +116,8 @@ pub(super) fn services(
         affinity: service.selection.affinity.to_string(),
         rules: service.selection.rules.len(),
         prefixes: service.selection.rules.iter().map(|it| it.from.len()).sum(),
-        slots: table(tables, &service.name).map_or(0, |it| it.slots),
-        digest: table(tables, &service.name).map(digest).unwrap_or_default(),
+        slots: tables.get(&service.name).map_or(0, |it| it.slots),
+        digest: tables.get(&service.name).map(digest).unwrap_or_default(),
         source: origin(state, &service.name),
         idle: service.idle.into(),
         backends: service
@@ -94,25 +128,26 @@ pub(super) fn services(
                 percent: percent(it.weight),
             })
             .collect(),
-        live: live_of(endpoints.iter().filter(|it| it.service == service.name)),
+        live: endpoints.of_service(&service.name).0,
     };
     state.desired.services.iter().map(view).collect()
 }
 
 pub(super) fn backends(
     state: &State,
-    endpoints: &[EndpointReport],
+    endpoints: &Reports<'_>,
     carried: &Carried,
 ) -> Vec<BackendView> {
     let mut views = Vec::new();
+    let mut known = HashSet::new();
     for service in &state.desired.services {
         for backend in &service.backends {
+            known.insert((&*service.name, &*backend.name));
             views.push(configured(state, service, backend, endpoints, carried));
         }
     }
-    for report in endpoints {
-        let known = |it: &BackendView| it.service == report.service && it.name == report.backend;
-        if !views.iter().any(known) {
+    for report in endpoints.all {
+        if known.insert((&report.service, &report.backend)) {
             views.push(left_over(state, report, endpoints, carried));
         }
     }
@@ -123,27 +158,27 @@ fn configured(
     state: &State,
     service: &Service,
     backend: &Backend,
-    endpoints: &[EndpointReport],
+    endpoints: &Reports<'_>,
     carried: &Carried,
 ) -> BackendView {
     let gone = carried.of(service, &backend.name);
-    let reports = of_backend(endpoints, &service.name, &backend.name);
+    let reports = endpoints.of_backend(&service.name, &backend.name);
     let slots = reports.iter().map(|it| it.slots).sum();
     // Every slot names an endpoint.
-    let of_service = endpoints.iter().filter(|it| it.service == service.name);
-    let total = of_service.map(|it| it.slots).sum();
+    let (_, total) = endpoints.of_service(&service.name);
+    let sources: HashMap<SocketAddr, IpAddr> = backend
+        .endpoints
+        .iter()
+        .map(|it| (it.address, it.source))
+        .collect();
     BackendView {
         configured: true,
         source: origin(state, &service.name),
         percent: percent(backend.weight),
         slots,
         slot_percent: slot_percent(slots, total),
-        ..counted(&service.name, &backend.name, &reports, gone, |address| {
-            backend
-                .endpoints
-                .iter()
-                .find(|it| it.address == address)
-                .map(|it| it.source)
+        ..counted(&service.name, &backend.name, reports, gone, |address| {
+            sources.get(&address).copied()
         })
     }
 }
@@ -152,7 +187,7 @@ fn configured(
 fn left_over(
     state: &State,
     report: &EndpointReport,
-    endpoints: &[EndpointReport],
+    endpoints: &Reports<'_>,
     carried: &Carried,
 ) -> BackendView {
     let mut services = state.desired.services.iter();
@@ -160,8 +195,8 @@ fn left_over(
         .find(|it| it.name == report.service)
         .map(|it| carried.of(it, &report.backend))
         .unwrap_or_default();
-    let reports = of_backend(endpoints, &report.service, &report.backend);
-    counted(&report.service, &report.backend, &reports, gone, |_| None)
+    let reports = endpoints.of_backend(&report.service, &report.backend);
+    counted(&report.service, &report.backend, reports, gone, |_| None)
 }
 
 /// `gone` is what was counted of endpoints that are reported no more.
@@ -188,38 +223,26 @@ fn counted(
         percent: 0.0,
         slots: 0,
         slot_percent: 0.0,
-        live: live_of(reports.iter().copied()),
+        live: reports
+            .iter()
+            .map(|it| it.live)
+            .fold(LiveFlows::default(), Add::add),
         counters: reports.iter().fold(gone, |sum, it| sum + it.counters),
         endpoints: endpoints.collect(),
     }
 }
 
-pub(super) fn shifts(
-    changes: &[ServiceChange],
-    before: &[Table],
-    after: &[Table],
-    endpoints: &[EndpointReport],
-) -> Vec<ServiceShift> {
-    changes
-        .iter()
-        .map(|change| shift(change, before, after, endpoints))
-        .collect()
-}
-
-fn shift(
+/// What a change did. `live` are the flows on a backend.
+pub(super) fn shift(
     change: &ServiceChange,
-    before: &[Table],
-    after: &[Table],
-    endpoints: &[EndpointReport],
+    before: &Tables,
+    after: &Tables,
+    live: impl Fn(&str) -> LiveFlows,
 ) -> ServiceShift {
-    let (old, new) = (
-        table(before, &change.service),
-        table(after, &change.service),
-    );
+    let (old, new) = (before.get(&change.service), after.get(&change.service));
     let total = new.map_or(0, |it| it.slots);
     let backends = change.backends.iter().map(|it| {
         let slots_after = slots_of(new, &it.name);
-        let live = live_of(of_backend(endpoints, &change.service, &it.name).into_iter());
         BackendShift {
             name: it.name.clone(),
             before_percent: it.before.map(percent),
@@ -227,7 +250,7 @@ fn shift(
             slots_before: slots_of(old, &it.name),
             slots_after,
             realised_percent: slot_percent(slots_after, total),
-            live_flows: live.opening + live.open + live.closing,
+            live_flows: live(&it.name).all(),
         }
     });
     ServiceShift {
@@ -249,10 +272,6 @@ fn origin(state: &State, service: &str) -> Origin {
     }
 }
 
-fn table<'a>(tables: &'a [Table], service: &str) -> Option<&'a Table> {
-    tables.iter().find(|it| it.service == service)
-}
-
 fn digest(table: &Table) -> String {
     format!("{:016x}", table.digest)
 }
@@ -265,23 +284,12 @@ fn slots_of(table: Option<&Table>, backend: &str) -> u32 {
         .map_or(0, |&(_, slots)| slots)
 }
 
-fn of_backend<'a>(
-    endpoints: &'a [EndpointReport],
-    service: &str,
-    backend: &str,
-) -> Vec<&'a EndpointReport> {
-    endpoints
-        .iter()
-        .filter(|it| it.service == service && it.backend == backend)
-        .collect()
-}
-
-fn live_of<'a>(endpoints: impl Iterator<Item = &'a EndpointReport>) -> LiveFlows {
-    endpoints.fold(LiveFlows::default(), |sum, it| LiveFlows {
-        opening: sum.opening + it.live.opening,
-        open: sum.open + it.live.open,
-        closing: sum.closing + it.live.closing,
-    })
+impl Reports<'_> {
+    /// Live flows of a backend.
+    pub(super) fn live(&self, service: &str, backend: &str) -> LiveFlows {
+        let live = self.of_backend(service, backend).iter().map(|it| it.live);
+        live.fold(LiveFlows::default(), Add::add)
+    }
 }
 
 fn percent(weight: Weight) -> f64 {

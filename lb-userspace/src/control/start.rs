@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Instant;
 
 use super::fixed::Fixed;
@@ -88,7 +89,7 @@ pub fn start(asked: &Start) -> Result<Control, Failure> {
     if kept.carried != on_disk {
         follow::keep(&store, &kept);
     }
-    let tables = report::tables(&state.desired, &applied);
+    let tables = Arc::new(report::tables(&state.desired, &applied.services));
     Ok(Control {
         config_file: asked.config.clone(),
         settings,

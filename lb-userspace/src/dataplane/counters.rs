@@ -5,14 +5,14 @@ use std::ops::Add;
 
 use anyhow::{Context as _, Result};
 use aya::Ebpf;
-use aya::maps::{MapData, PerCpuArray, PerCpuValues};
+use aya::maps::{Map, MapData, PerCpuArray, PerCpuValues};
 use aya::util::nr_cpus;
 use lb_common::cpu::{Cpu, Lane};
 use lb_common::record::{Endpoint, EndpointCounters};
 use lb_common::verdict::Reason;
 
 use super::mapped::Mapped;
-use super::{Counters, Dataplane, ReasonCount};
+use super::{Counters, Dataplane, ReasonCount, batch};
 use crate::desired::Service;
 
 /// An endpoint whose id the next [`Dataplane::apply`] may give back.
@@ -36,23 +36,17 @@ pub struct Departed<'a> {
 }
 
 impl Dataplane {
-    /// What is counted of the endpoints whose ids the next [`Dataplane::apply`] may give back: those
-    /// without a slot, if any is there that is not wanted.
+    /// What is counted of the endpoints whose ids the next [`Dataplane::apply`] may give back: those that
+    /// are kept for their flows only.
     ///
     /// # Errors
     /// If a map cannot be read.
     pub fn tally(&self) -> Result<Vec<Tally>> {
-        let is_wanted = |id| self.ids.endpoints.contains(id);
-        if self.image.endpoints.keys().all(is_wanted) {
-            return Ok(Vec::new());
-        }
-        let named = self.image.named_endpoints();
-        let may_go = self
-            .image
-            .endpoints
+        let left = self.left();
+        let records = left
             .iter()
-            .filter(|(id, _)| !named.contains(id));
-        may_go
+            .filter_map(|id| self.image.endpoints.get_key_value(id));
+        records
             .map(|(&id, record)| {
                 let backend = self.image.backends.get(&record.backend);
                 Ok(Tally {
@@ -116,18 +110,62 @@ pub fn of_endpoint(ebpf: &Ebpf, cpus: &Mapped, id: u16) -> Result<Counters> {
         .get(&u32::from(id), 0)
         .context("read an endpoint's counters")?;
     let sum = |of: fn(&EndpointCounters) -> u64| per_cpu.iter().map(of).sum();
-    let packets = |field| sum_of(cpus, lane(id) + field / WORD);
     Ok(Counters {
-        packets_in: packets(offset_of!(Lane, packets_in)),
-        bytes_in: packets(offset_of!(Lane, bytes_in)),
-        packets_out: packets(offset_of!(Lane, packets_out)),
-        bytes_out: packets(offset_of!(Lane, bytes_out)),
         opened: sum(|c| c.opened),
         closed: sum(|c| c.closed),
         reset_by_endpoint: sum(|c| c.reset_by_endpoint),
         reset_by_client: sum(|c| c.reset_by_client),
         refused: sum(|c| c.refused),
+        ..packets(cpus, id)
     })
+}
+
+/// What was counted of the endpoints up to this id; index = endpoint id.
+///
+/// # Errors
+/// If the map cannot be read.
+pub fn of_endpoints(ebpf: &Ebpf, lanes: &Mapped, last: u16) -> Result<Vec<Counters>> {
+    const WORDS: usize = size_of::<EndpointCounters>() / WORD;
+    let map = ebpf
+        .map("COUNTERS")
+        .context("the object has no map COUNTERS")?;
+    let Map::PerCpuArray(data) = map else {
+        anyhow::bail!("COUNTERS is no per-CPU array");
+    };
+    let cpus = nr_cpus().map_err(|(what, error)| anyhow::anyhow!("{what}: {error}"))?;
+    let Some(words) = batch::read_per_cpu(data, u32::from(last) + 1, WORDS, cpus) else {
+        return (0..=last).map(|id| of_endpoint(ebpf, lanes, id)).collect();
+    };
+    let of_flows = words.chunks_exact(WORDS * cpus);
+    Ok((0..=last)
+        .zip(of_flows)
+        .map(|(id, per_cpu)| {
+            let sum = |field: usize| {
+                let each = per_cpu.iter().skip(field / WORD).step_by(WORDS);
+                each.sum()
+            };
+            Counters {
+                opened: sum(offset_of!(EndpointCounters, opened)),
+                closed: sum(offset_of!(EndpointCounters, closed)),
+                reset_by_endpoint: sum(offset_of!(EndpointCounters, reset_by_endpoint)),
+                reset_by_client: sum(offset_of!(EndpointCounters, reset_by_client)),
+                refused: sum(offset_of!(EndpointCounters, refused)),
+                ..packets(lanes, id)
+            }
+        })
+        .collect())
+}
+
+/// The packets that were counted of an endpoint.
+fn packets(cpus: &Mapped, id: u16) -> Counters {
+    let sum = |field| sum_of(cpus, lane(id) + field / WORD);
+    Counters {
+        packets_in: sum(offset_of!(Lane, packets_in)),
+        bytes_in: sum(offset_of!(Lane, bytes_in)),
+        packets_out: sum(offset_of!(Lane, packets_out)),
+        bytes_out: sum(offset_of!(Lane, bytes_out)),
+        ..Counters::default()
+    }
 }
 
 /// Zeroes the counters of an id that gets a new owner, and forgets the way to the earlier one.

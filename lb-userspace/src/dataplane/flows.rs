@@ -1,11 +1,12 @@
 //! The flow table as the daemon reads it: without locks, while the kernel program writes it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::sync::atomic::Ordering;
 
 use lb_common::address::{Address as _, IPV4, IPV6, V4, V6, standard};
 use lb_common::flow::{Client as _, State};
-use lb_common::limits::{TICK_SHIFT, WAYS};
+use lb_common::limits::{ENDPOINTS, TICK_SHIFT, WAYS};
 use lb_common::phase::{Phase, Side};
 use nix::time::{ClockId, clock_gettime};
 
@@ -47,15 +48,25 @@ impl FlowTables<'_> {
             })
     }
 
-    /// Live flows of each endpoint by phase.
-    pub fn count(&self, now: u32) -> BTreeMap<u16, LiveFlows> {
-        let mut counts: BTreeMap<u16, LiveFlows> = BTreeMap::new();
-        for flow in self.live(now) {
-            let count = counts.entry(flow.state.endpoint()).or_default();
-            match flow.state.progress().phase() {
-                Phase::Opening => count.opening += 1,
-                Phase::Open => count.open += 1,
-                Phase::Closing | Phase::Closed => count.closing += 1,
+    /// Live flows of each endpoint by phase, of the families in use; index = endpoint id.
+    pub fn count(&self, (v4, v6): (bool, bool), now: u32) -> Vec<LiveFlows> {
+        let mut counts = vec![LiveFlows::default(); ENDPOINTS as usize];
+        let families = [(v4, self.v4, WORDS4), (v6, self.v6, WORDS6)];
+        for (_, map, words) in families.into_iter().filter(|family| family.0) {
+            for entry in map.words().chunks_exact(words) {
+                let state = State::from_word(entry[words - 1].load(Ordering::Relaxed));
+                if state.endpoint() == 0 || state.side() != Side::Client || !state.is_live(now) {
+                    continue;
+                }
+                let Some(count) = counts.get_mut(usize::from(state.endpoint())) else {
+                    continue;
+                };
+                match state.progress().phase() {
+                    Phase::Opening => count.opening += 1,
+                    Phase::Open => count.open += 1,
+                    Phase::Closing => count.closing += 1,
+                    Phase::Closed => {}
+                }
             }
         }
         counts

@@ -5,6 +5,7 @@
 
 use std::num::NonZeroUsize;
 use std::ptr::NonNull;
+use std::slice;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::{Context as _, Result, ensure};
@@ -55,6 +56,12 @@ impl Mapped {
     /// Number of values.
     pub fn len(&self) -> usize {
         self.values
+    }
+
+    /// All words of all values.
+    pub fn words(&self) -> &[AtomicU64] {
+        // SAFETY: the whole mapping, which lives as long as `self`; all access is by atomics.
+        unsafe { slice::from_raw_parts(self.start.as_ptr(), self.values * self.width) }
     }
 
     /// One word of a value.

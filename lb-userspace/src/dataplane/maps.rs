@@ -1,23 +1,31 @@
 //! The maps the daemon writes, and how a planned write is carried out.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 use aya::Ebpf;
 use aya::maps::{Array, HashMap, Map, MapData};
+use lb_common::limits::PAGE_SLOTS;
 use lb_common::record::{BackendName, Endpoint, LAYOUT, Service, TableRef, turns_of_rule};
 
+use super::census::Census;
 use super::flows::FlowTables;
 use super::mapped::{Mapped, barrier};
 use super::object::Constants;
 use super::{Interface, XdpMode, counters, interface, layout, ranges, trie};
-use crate::plan::{EchoAddress, Image, Write, pages_of};
+use crate::plan::{EchoAddress, Image, Write};
 
 // Words of a service record, by its layout.
 const IDENTITY: usize = 2;
 const TABLE: usize = 4;
 const IDLE: usize = 5;
 const TRAITS: usize = 6;
+
+/// Slots in a word of a page.
+const SLOTS_IN_WORD: usize = 4;
+/// Words of a page.
+const PAGE_WORDS: usize = PAGE_SLOTS as usize / SLOTS_IN_WORD;
 
 /// The maps that are memory to the daemon.
 pub struct Maps {
@@ -28,9 +36,9 @@ pub struct Maps {
     rules: Mapped,
     switches: Mapped,
     backends: Mapped,
-    flows4: Mapped,
-    flows6: Mapped,
     cpus: Mapped,
+    /// The flow tables, counted.
+    pub census: Arc<Census>,
 }
 
 impl Maps {
@@ -48,18 +56,14 @@ impl Maps {
             rules: map("RULE_TABLES")?,
             switches: map("SWITCHES")?,
             backends: map("BACKENDS")?,
-            flows4: map("FLOWS4")?,
-            flows6: map("FLOWS6")?,
             cpus: map("CPUS")?,
+            census: Census::of(map("FLOWS4")?, map("FLOWS6")?)?,
         })
     }
 
     /// The flow tables.
     pub fn flows(&self) -> FlowTables<'_> {
-        FlowTables {
-            v4: &self.flows4,
-            v6: &self.flows6,
-        }
+        self.census.flows()
     }
 
     /// What each processor counts.
@@ -80,12 +84,11 @@ impl Maps {
                 image.services.insert(id, record);
             }
         }
-        for id in 1..self.endpoints.len() as u16 {
+        let endpoints = (1..self.endpoints.len() as u16).filter_map(|id| {
             let record: Endpoint = self.endpoints.read(usize::from(id));
-            if record.family != 0 {
-                image.endpoints.insert(id, record);
-            }
-        }
+            (record.family != 0).then_some((id, record))
+        });
+        image.endpoints = Arc::new(endpoints.collect());
         let used: BTreeSet<u16> = image
             .endpoints
             .values()
@@ -105,17 +108,25 @@ impl Maps {
                 image.rule_tables.insert(number, table);
             }
         }
-        for table in image.tables().collect::<BTreeSet<u64>>() {
-            for page in pages_of(table) {
-                let words = (0..lb_common::limits::PAGE_SLOTS as usize / 4)
-                    .map(|word| self.slots.load(page as usize, word))
-                    .collect::<Vec<u64>>();
-                image
-                    .pages
-                    .insert(page, bytemuck::cast_slice(&words).into());
-            }
+        for table in image.words().collect::<Vec<u64>>() {
+            let TableRef { page, mask, .. } = TableRef::from_word(table);
+            let slots = usize::from(mask) + 1;
+            image
+                .tables
+                .entry(page)
+                .or_insert_with(|| self.read_slots(page, slots).into());
         }
         Ok(image)
+    }
+
+    fn read_slots(&self, page: u32, slots: usize) -> Vec<u16> {
+        let words = slots.div_ceil(SLOTS_IN_WORD);
+        let word = |number: usize| {
+            let (on, place) = (number / PAGE_WORDS, number % PAGE_WORDS);
+            self.slots.load(page as usize + on, place)
+        };
+        let words: Vec<u64> = (0..words).map(word).collect();
+        bytemuck::cast_slice(&words)[..slots].to_vec()
     }
 
     /// Carries out a write.
@@ -136,13 +147,14 @@ impl Maps {
                 counters::reset(ebpf, &self.cpus, *id)?;
                 self.endpoints.write(usize::from(*id), record);
             }
-            Write::Page(page, slots) => {
-                for (word, slots) in slots.chunks(4).enumerate() {
-                    let word_of = slots
+            Write::Pages(first, slots) => {
+                for (number, slots) in slots.chunks(SLOTS_IN_WORD).enumerate() {
+                    let (on, place) = (number / PAGE_WORDS, number % PAGE_WORDS);
+                    let word = slots
                         .iter()
                         .rev()
                         .fold(0, |w, &slot| w << 16 | u64::from(slot));
-                    self.slots.store(*page as usize, word, word_of);
+                    self.slots.store(*first as usize + on, place, word);
                 }
             }
             Write::AddService(id, record) => {

@@ -3,6 +3,7 @@
 mod attach;
 mod batch;
 mod bpffs;
+mod census;
 mod counters;
 pub mod decap;
 mod flows;
@@ -18,28 +19,33 @@ mod ranges;
 mod report;
 mod trie;
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::fs;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use aya::Ebpf;
 use aya::programs::{ProgramInfo, TestRun as _, TestRunOptions};
-use lb_common::address::standard;
-use lb_common::record::Endpoint;
+use lb_common::address::{IPV4, IPV6, standard};
+use lb_common::record::{Endpoint, TableRef};
 
 use crate::desired::{Desired, Protocol};
-use crate::plan::{Ids, Image, Plan, Tables, Write};
+use crate::plan::{Ids, Image, Numbers, Plan, Tables, Write};
 pub use frags::are_taken as takes_frags;
 pub use interface::{Attached, all as interfaces, index as interface_index};
 pub use kernel::{require as require_kernel, version as kernel_version};
 use maps::Maps;
 use object::{Constants, Loading, Programs};
 pub use report::{
-    AppliedService, Counters, EndpointReport, FlowReport, Interface, LiveFlows, Opened, Options,
-    ReasonCount, Run, XdpMode,
+    Applied, AppliedService, Counters, EndpointReport, FlowReport, Interface, LiveFlows, Opened,
+    Options, ReasonCount, Run, XdpMode,
 };
+
+/// Where reading the flow table takes long, it is not looked more often for endpoints without flows.
+const FREE_EVERY: Duration = Duration::from_secs(10);
 
 /// The loaded program and its maps.
 ///
@@ -52,6 +58,8 @@ pub struct Dataplane {
     tables: Tables,
     desired: Desired,
     ids: Ids,
+    /// When it was last looked for what no flow is on any more.
+    freed: Instant,
     running: Vec<Interface>,
 }
 
@@ -123,20 +131,58 @@ impl Dataplane {
                 services: Vec::new(),
             },
             ids: Ids::default(),
+            freed: Instant::now(),
             running,
         };
+        dataplane.expect_flows();
         dataplane.tend()?;
         Ok((dataplane, opened))
     }
 
+    /// Says of which families there may be flows.
+    fn expect_flows(&self) {
+        let has = |family| self.image.services.values().any(|it| it.family() == family);
+        self.maps.census.expect(has(IPV4), has(IPV6));
+    }
+
     /// Makes the kernel follow `desired`. Flows stay where they are.
+    ///
+    /// What was left for flows that are gone is freed after it: finding out takes as long as reading the flow
+    /// table.
     ///
     /// # Errors
     /// If there is not room for it in the maps; the tables before the call stay in force.
-    pub fn apply(&mut self, desired: &Desired) -> Result<Vec<AppliedService>> {
-        let plan = self.plan(desired)?;
+    pub fn apply(&mut self, desired: &Desired) -> Result<Applied> {
+        // Not those that lose their last slot now: packets may be under way to them.
+        let left = self.left();
+        let all = self.image.endpoints.keys().copied().collect();
+        let services = match self.follow(desired, &all) {
+            // With what can be freed there may be room.
+            Err(_) if !left.is_empty() => {
+                let kept = self.kept(&left);
+                self.follow(desired, &kept)?
+            }
+            followed => followed?,
+        };
+        let in_effect = Instant::now();
+        let may_wait = self.maps.census.is_large() && self.freed.elapsed() < FREE_EVERY;
+        if !left.is_empty() && !may_wait {
+            let kept = self.kept(&left);
+            self.follow(desired, &kept)?;
+            self.freed = Instant::now();
+        }
+        Ok(Applied {
+            services,
+            in_effect,
+        })
+    }
+
+    /// `on_flows` holds the endpoints that live flows are on.
+    fn follow(&mut self, desired: &Desired, on_flows: &Numbers) -> Result<Vec<AppliedService>> {
+        let plan = Plan::between(&self.image, desired, on_flows, &mut self.tables)?;
         for write in &plan.writes {
             if let Err(error) = self.maps.write(&mut self.ebpf, write) {
+                self.image.placed = Arc::default();
                 if matches!(write, Write::Prefixes(..)) {
                     // Some were written.
                     self.image.prefixes = trie::read(&self.ebpf)?;
@@ -145,10 +191,37 @@ impl Dataplane {
             }
             self.image.write(write);
         }
-        self.tables.keep_only(&desired.services);
-        self.ids = plan.ids.clone();
         self.desired = desired.clone();
-        Ok(applied(desired, &plan))
+        let applied = applied(desired, &plan);
+        self.image.forget_retired();
+        self.expect_flows();
+        self.image.placed = Arc::new(plan.placed);
+        self.ids = plan.ids;
+        self.tables.keep_only(&desired.services);
+        Ok(applied)
+    }
+
+    /// The endpoints that are kept for their flows only.
+    fn left(&self) -> Vec<u16> {
+        let ids = self.image.endpoints.keys().copied();
+        let mut left: Vec<u16> = ids.filter(|&id| !self.ids.endpoints.contains(id)).collect();
+        if !left.is_empty() {
+            let named = self.image.named_endpoints();
+            left.retain(|&id| !named.contains(id));
+        }
+        left
+    }
+
+    /// All endpoints but those of `left` that no live flow is on.
+    fn kept(&self, left: &[u16]) -> Numbers {
+        // An entry of a flow that is over still names its endpoint. Once the id is another's, it
+        // could pass for half of a live flow.
+        let (flows, now) = (self.maps.flows(), flows::now());
+        flows.sweep(now);
+        let mut kept: Numbers = flows.endpoints(now).into_iter().collect();
+        let ids = self.image.endpoints.keys().copied();
+        kept.extend(ids.filter(|id| left.binary_search(id).is_err()));
+        kept
     }
 
     /// What [`Dataplane::apply`] would do, without doing it.
@@ -156,27 +229,9 @@ impl Dataplane {
     /// # Errors
     /// As `apply`.
     pub fn preview(&mut self, desired: &Desired) -> Result<Vec<AppliedService>> {
-        let plan = self.plan(desired)?;
+        let on_flows = self.image.endpoints.keys().copied().collect();
+        let plan = Plan::between(&self.image, desired, &on_flows, &mut self.tables)?;
         Ok(applied(desired, &plan))
-    }
-
-    fn plan(&mut self, desired: &Desired) -> Result<Plan> {
-        // Only what may be freed needs the flows to be looked at.
-        let is_all_wanted = self
-            .image
-            .endpoints
-            .keys()
-            .all(|id| self.ids.endpoints.contains(id));
-        let on_flows = if is_all_wanted {
-            self.ids.endpoints.clone()
-        } else {
-            // An entry of a flow that is over still names its endpoint. Once the id is another's, it
-            // could pass for half of a live flow.
-            let (flows, now) = (self.maps.flows(), flows::now());
-            flows.sweep(now);
-            flows.endpoints(now)
-        };
-        Plan::between(&self.image, desired, &on_flows, &mut self.tables)
     }
 
     /// Every endpoint the kernel knows: configured ones and those kept for their live flows.
@@ -184,29 +239,58 @@ impl Dataplane {
     /// # Errors
     /// If a map cannot be read.
     pub fn endpoints(&self) -> Result<Vec<EndpointReport>> {
-        let live = self.maps.flows().count(flows::now());
-        let mut slots: BTreeMap<u16, u32> = BTreeMap::new();
-        for &service in self.ids.services.keys() {
-            for id in self.image.table(service).unwrap_or_default() {
-                *slots.entry(id).or_default() += 1;
+        let live = self.maps.census.now();
+        let last = self.image.endpoints.keys().last().copied().unwrap_or(0);
+        let mut slots = vec![0; usize::from(last) + 1];
+        for service in self.ids.services.keys() {
+            let word = self.image.services[service].table;
+            let base = TableRef::from_word(word).base;
+            let named = self
+                .image
+                .slots(word)
+                .map_or(&[][..], |slots| slots.named());
+            for &(slot, count) in named {
+                slots[usize::from(base.wrapping_add(slot))] = count;
             }
         }
+        let counters = counters::of_endpoints(&self.ebpf, self.maps.cpus(), last)?;
         let mut reports = Vec::new();
-        for (&id, record) in &self.image.endpoints {
+        for (&id, record) in &*self.image.endpoints {
             let Some((service, backend, address)) = self.names(record) else {
                 continue;
             };
+            let at = usize::from(id);
             reports.push(EndpointReport {
                 service,
                 backend,
                 address,
-                configured: self.ids.endpoints.contains(&id),
-                slots: slots.get(&id).copied().unwrap_or(0),
-                counters: counters::of_endpoint(&self.ebpf, self.maps.cpus(), id)?,
-                live: live.get(&id).copied().unwrap_or_default(),
+                configured: self.ids.endpoints.contains(id),
+                slots: slots[at],
+                counters: counters[at],
+                live: live.get(at).copied().unwrap_or_default(),
             });
         }
         Ok(reports)
+    }
+
+    /// Live flows of each backend of a service; of a large flow table as they were some seconds ago.
+    pub fn live_lately(&self, service: &str) -> HashMap<String, LiveFlows> {
+        let mut live: HashMap<String, LiveFlows> = HashMap::new();
+        let name = |id: &u16| Some(&self.desired.services.get(*self.ids.services.get(id)?)?.name);
+        let mut ids = self.ids.services.keys().copied();
+        let Some(id) = ids.find(|id| name(id).is_some_and(|name| name == service)) else {
+            return live;
+        };
+        let counted = self.maps.census.lately();
+        for (&endpoint, record) in &*self.image.endpoints {
+            let flows = counted.get(usize::from(endpoint)).copied();
+            let backend = self.image.backends.get(&record.backend);
+            if let (true, Some(flows), Some(backend)) = (record.service == id, flows, backend) {
+                let sum = live.entry(backend.clone()).or_default();
+                *sum = *sum + flows;
+            }
+        }
+        live
     }
 
     /// Live flows, at most `limit`, that `keep` wants.
@@ -345,7 +429,7 @@ fn applied(desired: &Desired, plan: &Plan) -> Vec<AppliedService> {
         .zip(&plan.built)
         .map(|(service, built)| AppliedService {
             service: service.name.clone(),
-            slots: built.slots.len() as u32,
+            slots: built.table.slots.len() as u32,
             backend_slots: built.backend_slots.clone(),
             moved: built.moved,
             digest: built.digest,
@@ -361,7 +445,7 @@ fn spawn_packet_log(ebpf: &mut Ebpf) -> Result<()> {
         .spawn(move || {
             loop {
                 logger.flush();
-                std::thread::sleep(std::time::Duration::from_millis(100));
+                std::thread::sleep(Duration::from_millis(100));
             }
         })
         .context("start the packet log")?;

@@ -1,7 +1,9 @@
 //! What the dataplane is asked to be, and what it tells.
 
 use std::net::SocketAddr;
+use std::ops::Add;
 use std::path::PathBuf;
+use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
@@ -57,6 +59,15 @@ pub struct Opened {
     pub notes: Vec<String>,
 }
 
+/// What `apply` did.
+#[derive(Clone, Debug)]
+pub struct Applied {
+    /// For each service, in their order.
+    pub services: Vec<AppliedService>,
+    /// When it was in force.
+    pub in_effect: Instant,
+}
+
 /// What `apply` did, for one service.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AppliedService {
@@ -104,6 +115,26 @@ pub struct LiveFlows {
     pub open: u64,
     /// One side has finished.
     pub closing: u64,
+}
+
+impl Add for LiveFlows {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            opening: self.opening + other.opening,
+            open: self.open + other.open,
+            closing: self.closing + other.closing,
+        }
+    }
+}
+
+impl LiveFlows {
+    /// In whatever phase.
+    #[must_use]
+    pub const fn all(self) -> u64 {
+        self.opening + self.open + self.closing
+    }
 }
 
 /// What the kernel knows of one endpoint of one backend.

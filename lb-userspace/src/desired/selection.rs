@@ -114,7 +114,7 @@ mod tests {
     fn a_client_that_has_seen_new_never_goes_back_while_new_grows() {
         let keys = hash::keys(42);
         let basis = hash::service_basis(&keys, V4::from_bytes([10, 99, 0, 1]), 6);
-        let mut builder = TableBuilder::new(42, b"10.99.0.1:9000/tcp", SlotCount::MAX);
+        let mut builder = TableBuilder::new(42, SlotCount::MAX);
         let mut has_seen_new = vec![false; 10_000];
         for percent in 0..=100 {
             let is_new = slots(&mut builder, percent);

@@ -4,17 +4,18 @@
 //! force. So a page is not written again until the slot map has been gone through once, and then only
 //! after a barrier.
 
-use std::collections::BTreeSet;
 use std::ops::Range;
 
 use lb_common::limits::PAGES;
 
+use super::Numbers;
+
 /// The order in which pages are used.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub struct Pages {
     next: u32,
     /// Pages of tables that were in force since the last barrier.
-    unsettled: BTreeSet<u32>,
+    unsettled: Numbers,
 }
 
 /// Pages a table may be written to.
@@ -27,14 +28,14 @@ pub struct Room {
 }
 
 impl Pages {
-    /// A page was written.
-    pub fn written(&mut self, page: u32) {
-        self.next = (page + 1) % PAGES;
+    /// Pages were written.
+    pub fn written(&mut self, pages: &Range<u32>) {
+        self.next = pages.end % PAGES;
     }
 
     /// A table is in force no more.
     pub fn unsettled(&mut self, pages: Range<u32>) {
-        self.unsettled.extend(pages);
+        self.unsettled.insert_all(pages);
     }
 
     /// No packet under way can have seen a table that is in force no more.
@@ -43,18 +44,26 @@ impl Pages {
     }
 
     /// The next `count` pages in a row that are not `in_force`.
-    pub fn find(&self, count: u32, in_force: &BTreeSet<u32>) -> Option<Room> {
-        let last = PAGES.checked_sub(count)?;
-        let from_next = (self.next..=last).chain(0..=last.min(self.next.saturating_sub(1)));
-        let first = from_next
-            .into_iter()
-            .find(|&first| in_force.range(first..first + count).next().is_none())?;
-        let needs_barrier = self.unsettled.range(first..first + count).next().is_some();
+    pub fn find(&self, count: u32, in_force: &Numbers) -> Option<Room> {
+        let first = free_run(self.next, PAGES, count, in_force)
+            .or_else(|| free_run(0, PAGES.min(self.next + count), count, in_force))?;
+        let needs_barrier = self.unsettled.last_in(first..first + count).is_some();
         Some(Room {
             first,
             needs_barrier,
         })
     }
+}
+
+/// The first of `count` pages in a row, from `first` on and before `end`.
+fn free_run(mut first: u32, end: u32, count: u32, in_force: &Numbers) -> Option<u32> {
+    while first.checked_add(count)? <= end {
+        match in_force.last_in(first..first + count) {
+            Some(taken) => first = taken + 1,
+            None => return Some(first),
+        }
+    }
+    None
 }
 
 #[cfg(test)]
@@ -67,14 +76,16 @@ mod tests {
         let mut in_force = 0..64;
         let mut barriers = 0;
         for flip in 0..1000 {
-            let room = pages.find(64, &in_force.clone().collect()).unwrap();
+            let mut taken = Numbers::default();
+            taken.insert_all(in_force.clone());
+            let room = pages.find(64, &taken).unwrap();
             if room.needs_barrier {
                 pages.settle();
                 barriers += 1;
                 assert!(flip >= 250, "flip {flip}");
             }
             assert!(room.first >= in_force.end || room.first + 64 <= in_force.start);
-            (room.first..room.first + 64).for_each(|page| pages.written(page));
+            pages.written(&(room.first..room.first + 64));
             pages.unsettled(in_force);
             in_force = room.first..room.first + 64;
         }
@@ -83,8 +94,9 @@ mod tests {
 
     #[test]
     fn a_full_map_has_no_room() {
-        let all = (0..PAGES).collect();
+        let mut all = Numbers::default();
+        all.insert_all(0..PAGES);
         assert_eq!(Pages::default().find(1, &all), None);
-        assert_eq!(Pages::default().find(PAGES + 1, &BTreeSet::new()), None);
+        assert_eq!(Pages::default().find(PAGES + 1, &Numbers::default()), None);
     }
 }

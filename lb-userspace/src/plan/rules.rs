@@ -9,11 +9,12 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail};
 use lb_common::limits;
+use lb_common::record::TableRef;
 
-use super::tables::Tables;
-use super::{Planner, Slots, Write};
-use crate::desired::{Prefix, Rule, Scheduling, Service};
-use crate::table;
+use super::shape::{Groups, Shape};
+use super::tables::{Content, Tables};
+use super::{Planner, Write};
+use crate::desired::{Prefix, Rule, Service};
 use crate::weights::Weight;
 
 /// Which prefixes of a service have which rule.
@@ -91,17 +92,8 @@ pub(super) struct Known {
     from: Arc<[Rule]>,
     numbers: Vec<u32>,
     prefixes: Arc<Prefixes>,
-    /// The tables of the last plan, with what each was built of.
-    pub(super) built: Vec<(Ingredients, Slots)>,
-}
-
-/// Everything that the slots of a rule's table depend on.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Ingredients {
-    pub(super) seed: u64,
-    pub(super) scheduling: Scheduling,
-    pub(super) slots: u32,
-    pub(super) backends: Vec<table::Backend>,
+    /// The tables of the last plan: as long as they are here they are not built again.
+    pub(super) tables: Vec<Arc<Content>>,
 }
 
 impl Known {
@@ -126,7 +118,7 @@ impl Planner {
         id: u16,
         service: &Service,
         seed: u64,
-        ids: &[u16],
+        endpoints: (&Shape, &Groups),
         tables: &mut Tables,
     ) -> Result<Vec<Write>> {
         let rules = &service.selection.rules;
@@ -135,19 +127,16 @@ impl Planner {
         let mut visible = Vec::new();
         let groups = by_weights(rules);
         let firsts = groups.values().map(|rules_of| &rules[rules_of[0]]);
-        let built = tables.build_rules(seed, service, ids, firsts)?;
+        let built = tables.build_rules(seed, service, endpoints, firsts)?;
         for ((weights, of_these), slots) in groups.into_iter().zip(built) {
-            let table = self.table_of(&slots, of_these.iter().map(|&rule| numbers[rule]));
-            let table = match table {
-                Some(table) => table,
-                None => self
-                    .pages(&slots)
-                    .with_context(|| format!("rule with weights {weights:?}"))?
-                    .word(),
-            };
             for rule in of_these {
                 let number = numbers[rule];
-                if self.image.rule_tables.get(&number) != Some(&table) {
+                let before = self.image.rule_tables.get(&number).copied();
+                let table = self
+                    .lay(before.unwrap_or(TableRef::NONE), &slots, endpoints.1.base)
+                    .with_context(|| format!("rule with weights {weights:?}"))?
+                    .word();
+                if before != Some(table) {
                     visible.push(Write::Rule(number, table));
                 }
             }
@@ -213,14 +202,6 @@ impl Planner {
         };
         self.taken_rules.insert(number);
         Ok(number)
-    }
-
-    /// The table that one of these rules has already, if it has these slots.
-    fn table_of(&self, slots: &Slots, mut rules: impl Iterator<Item = u32>) -> Option<u64> {
-        rules.find_map(|number| {
-            let table = *self.image.rule_tables.get(&number)?;
-            (self.image.slots(table).as_ref() == Some(slots)).then_some(table)
-        })
     }
 }
 

@@ -1,67 +1,94 @@
 //! Building the tables of the wanted services, and telling what moved.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Weak};
 
 use anyhow::{Context as _, Result};
+use lb_common::record::TableRef;
 
-use super::rules::{Ingredients, Known};
+use super::rules::Known;
+use super::shape::{Groups, Shape};
 use super::{Image, Prefixes, Slots};
-use crate::desired::{Backend, Ports, Protocol, Rule, Scheduling, Service};
-use crate::table::{self, SlotCount, Table, TableBuilder};
+use crate::desired::{Rule, Scheduling, Service};
+use crate::table::{self, PartsInUse, SlotCount, Table, TableBuilder};
 use crate::weights::Weight;
 
-/// The builders of all services. They keep what does not depend on weights.
+/// What was built before: it saves building it again, and no table depends on it.
 #[derive(Debug, Default)]
 pub struct Tables {
-    builders: BTreeMap<Vec<u8>, (u64, SlotCount, TableBuilder)>,
-    rules: BTreeMap<Vec<u8>, Known>,
+    /// By service and size: those of rules may be smaller than the service's own.
+    builders: HashMap<(String, SlotCount), (u64, TableBuilder)>,
+    parts: PartsInUse,
+    known: HashMap<blake3::Hash, Weak<Content>>,
+    /// By service.
+    rules: HashMap<String, Known>,
+}
+
+/// A table, whoever has it.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Content {
+    /// Endpoint ids less a base.
+    pub slots: Slots,
+    /// Slots of each backend, in the order of the names.
+    shares: Vec<u32>,
+    /// Of the names.
+    digest: u64,
 }
 
 /// What was built for a service.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Built {
-    /// Endpoint id of each slot.
-    pub slots: Slots,
+    /// The table; services may share it.
+    pub table: Arc<Content>,
+    /// What is added to a slot to make it an endpoint id.
+    pub base: u16,
     /// Slots of each backend, in the service's order.
     pub backend_slots: Vec<u32>,
     /// Slots whose backend changed; 0 where flows take turns.
     pub moved: u32,
-    /// [`table::Table::digest`].
+    /// Equal on two nodes when, and but for chance only when, their backends with slots have the same
+    /// endpoints and each slot names the same one.
     pub digest: u64,
 }
 
+/// Everything but backends that a table depends on.
+#[derive(Clone, Copy, Debug)]
+struct Size {
+    seed: u64,
+    scheduling: Scheduling,
+    slots: u32,
+    /// The service's own table, and not a rule's. The table does not depend on it.
+    is_own: bool,
+}
+
 impl Tables {
-    /// Builds a service's table. `ids` are those of all its endpoints, in order; `before` is the table
-    /// in force.
+    /// Builds a service's table; `before` is the one in force, as in a record.
     pub(super) fn build(
         &mut self,
         seed: u64,
         service: &Service,
-        ids: &[u16],
-        before: Option<&Slots>,
+        (shape, groups): (&Shape, &Groups),
+        before: u64,
         image: &Image,
     ) -> Result<Built> {
-        let slots = SlotCount::try_from(service.slots)?;
-        let weights = service.backends.iter().map(|backend| backend.weight);
-        let backends = backends(service, ids, weights);
-        let table = match service.selection.scheduling {
-            Scheduling::Hash => self.builder(seed, service, slots).build(&backends)?,
-            Scheduling::Exact => Table::deal(slots, &backends)?,
+        let scheduling = service.selection.scheduling;
+        let size = Size {
+            seed,
+            scheduling,
+            slots: service.slots,
+            is_own: true,
         };
-        let slots_of = |name: &str| table.shares().iter().find(|s| s.name == name);
-        let backend_slots = service
-            .backends
-            .iter()
-            .map(|b| slots_of(&b.name).map_or(0, |share| share.slots))
-            .collect();
+        let weights: Vec<Weight> = service.backends.iter().map(|it| it.weight).collect();
+        let weights: Vec<Weight> = shape.sorted(&weights).collect();
+        let table = self.table(size, &service.name, groups, &weights)?;
         // A turn is no flow's own: an order that changes moves nobody.
-        let before = before.filter(|_| service.selection.scheduling == Scheduling::Hash);
+        let before = (scheduling == Scheduling::Hash).then_some(before);
         Ok(Built {
-            slots: table.slots().to_vec(),
-            backend_slots,
-            moved: before.map_or(Ok(0), |before| moved(before, table.slots(), image))?,
-            digest: table.digest(),
+            backend_slots: shape.as_listed(&table.shares),
+            moved: before.map_or(Ok(0), |word| moved(word, &table.slots, groups.base, image))?,
+            digest: shape.digest(table.digest, &table.shares),
+            base: groups.base,
+            table,
         })
     }
 
@@ -70,28 +97,93 @@ impl Tables {
         &mut self,
         seed: u64,
         service: &Service,
-        ids: &[u16],
+        (shape, groups): (&Shape, &Groups),
         rules: impl Iterator<Item = &'a Rule>,
     ) -> Result<Vec<Slots>> {
         let mut all = Vec::new();
-        let known = self.rules.entry(key(service)).or_default();
-        let mut now = Vec::new();
         for rule in rules {
-            let of = Ingredients {
+            let size = Size {
                 seed,
                 scheduling: service.selection.scheduling,
                 slots: rule.slots(service),
-                backends: backends(service, ids, rule.weights.iter().copied()),
+                is_own: false,
             };
-            let slots = match known.built.iter().find(|(known, _)| *known == of) {
-                Some((_, slots)) => slots.clone(),
-                None => rule_slots(service, &of)?,
-            };
-            all.push(slots.clone());
-            now.push((of, slots));
+            let weights: Vec<Weight> = shape.sorted(&rule.weights).collect();
+            all.push(self.table(size, &service.name, groups, &weights)?);
         }
-        known.built = now;
-        Ok(all)
+        let slots = all.iter().map(|table| table.slots.clone()).collect();
+        let known = self.rules.entry(service.name.clone()).or_default();
+        known.tables = all;
+        Ok(slots)
+    }
+
+    /// The table of these weights, in the order of the groups: one that somebody has, or a new one.
+    fn table(
+        &mut self,
+        size: Size,
+        service: &str,
+        groups: &Groups,
+        weights: &[Weight],
+    ) -> Result<Arc<Content>> {
+        let recipe = recipe(size, groups, weights);
+        if let Some(known) = self.known.get(&recipe).and_then(Weak::upgrade) {
+            return Ok(known);
+        }
+        let table = Arc::new(self.make(size, service, groups, weights)?);
+        self.known.insert(recipe, Arc::downgrade(&table));
+        Ok(table)
+    }
+
+    fn make(
+        &mut self,
+        size: Size,
+        service: &str,
+        groups: &Groups,
+        weights: &[Weight],
+    ) -> Result<Content> {
+        let mut shared = (0..).zip(weights).filter(|it| !it.1.is_zero());
+        let only = match (shared.next(), shared.next()) {
+            (Some((only, _)), None) => Some(only),
+            _ => None,
+        };
+        if size.slots == 1 {
+            // A rule's, to one endpoint.
+            let ids = only
+                .into_iter()
+                .flat_map(|it| &groups.backends[it].endpoints);
+            return Ok(Content {
+                slots: ids.map(|it| it.id).take(1).collect::<Vec<_>>().into(),
+                shares: Vec::new(),
+                digest: 0,
+            });
+        }
+        let slots = SlotCount::try_from(size.slots)?;
+        if let Some(only) = only.filter(|_| !size.is_own) {
+            return of_one(size, slots, groups, only);
+        }
+        let table = match size.scheduling {
+            Scheduling::Hash => {
+                let entry = self.builders.entry((service.to_owned(), slots));
+                let new = || TableBuilder::new(size.seed, slots);
+                let (of_seed, builder) = entry.or_insert_with(|| (size.seed, new()));
+                if *of_seed != size.seed {
+                    (*of_seed, *builder) = (size.seed, new());
+                }
+                builder.build_with(&groups.backends, weights, &mut self.parts)?
+            }
+            Scheduling::Exact => {
+                let mut backends = groups.backends.clone();
+                for (backend, &weight) in backends.iter_mut().zip(weights) {
+                    backend.weight = weight;
+                }
+                Table::deal(slots, &backends)?
+            }
+        };
+        Ok(Content {
+            shares: table.shares().iter().map(|share| share.slots).collect(),
+            digest: table.digest(),
+            slots: table.slots().to_vec().into(),
+        })
     }
 
     /// The prefixes of the service's rules, which have these numbers.
@@ -102,117 +194,99 @@ impl Tables {
         numbers: &[u32],
     ) -> Arc<Prefixes> {
         if rules.is_empty() {
-            self.rules.remove(&key(service));
+            self.rules.remove(&service.name);
             return Arc::default();
         }
-        let known = self.rules.entry(key(service)).or_default();
+        let known = self.rules.entry(service.name.clone()).or_default();
         known.prefixes(rules, numbers)
     }
 
-    fn builder(&mut self, seed: u64, service: &Service, slots: SlotCount) -> &mut TableBuilder {
-        let key = key(service);
-        let entry = self.builders.entry(key.clone());
-        let (of_seed, of_slots, builder) =
-            entry.or_insert_with(|| (seed, slots, TableBuilder::new(seed, &key, slots)));
-        if (*of_seed, *of_slots) != (seed, slots) {
-            (*of_seed, *of_slots, *builder) = (seed, slots, TableBuilder::new(seed, &key, slots));
-        }
-        builder
-    }
-
-    /// Forgets services that are wanted no more.
+    /// Forgets services that are wanted no more, and tables that nobody has.
     pub fn keep_only(&mut self, services: &[Service]) {
-        let kept: Vec<Vec<u8>> = services.iter().map(key).collect();
-        self.builders.retain(|key, _| kept.contains(key));
-        self.rules.retain(|key, _| kept.contains(key));
+        let kept: HashMap<&str, &Service> = services.iter().map(|it| (&*it.name, it)).collect();
+        self.builders.retain(|(name, slots), _| {
+            let mut has_size = kept.get(&**name).into_iter().flat_map(|service| {
+                let rules = service.selection.rules.iter();
+                rules.map(|rule| rule.slots(service)).chain([service.slots])
+            });
+            has_size.any(|size| size == u32::from(*slots))
+        });
+        self.rules.retain(|name, _| kept.contains_key(&**name));
+        self.known.retain(|_, table| table.strong_count() > 0);
     }
 }
 
-/// The table of a rule.
-fn rule_slots(service: &Service, of: &Ingredients) -> Result<Slots> {
-    let mut shared = of.backends.iter().filter(|it| !it.weight.is_zero());
-    let backends = match (shared.next(), shared.next()) {
-        (Some(only), None) => std::slice::from_ref(only),
-        _ => &of.backends,
+/// A rule's table that names one backend: not worth having the others' parts of that size.
+fn of_one(size: Size, slots: SlotCount, groups: &Groups, only: usize) -> Result<Content> {
+    let backend = table::Backend {
+        weight: Weight::ALL,
+        ..groups.backends[only].clone()
     };
-    if let (1, [only]) = (of.slots, backends) {
-        return Ok(only.endpoints.iter().map(|it| it.id).take(1).collect());
+    let table = match size.scheduling {
+        Scheduling::Hash => Table::build(size.seed, slots, &[backend])?,
+        Scheduling::Exact => Table::deal(slots, &[backend])?,
+    };
+    let mut shares = vec![0; groups.backends.len()];
+    shares[only] = table.slots().len() as u32;
+    Ok(Content {
+        shares,
+        digest: table.digest(),
+        slots: table.slots().to_vec().into(),
+    })
+}
+
+/// Equal where tables are, but for chance.
+fn recipe(size: Size, groups: &Groups, weights: &[Weight]) -> blake3::Hash {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(&size.seed.to_le_bytes());
+    hasher.update(&size.slots.to_le_bytes());
+    hasher.update(size.scheduling.name().as_bytes());
+    hasher.update(groups.print.as_bytes());
+    for weight in weights {
+        hasher.update(&weight.parts().to_le_bytes());
     }
-    let slots = SlotCount::try_from(of.slots)?;
-    let table = match of.scheduling {
-        // Drawn as the service's own: who gets `new` at a lower weight gets it at a higher one too,
-        // whether by a rule or not.
-        Scheduling::Hash => Table::build(of.seed, &key(service), slots, backends)?,
-        Scheduling::Exact => Table::deal(slots, backends)?,
-    };
-    Ok(table.slots().to_vec())
-}
-
-/// A service's backends with these weights. `ids` are those of all its endpoints, in order.
-fn backends(
-    service: &Service,
-    ids: &[u16],
-    weights: impl Iterator<Item = Weight>,
-) -> Vec<table::Backend> {
-    let mut ids = ids.iter().copied();
-    let named = |(backend, weight): (&Backend, Weight)| table::Backend {
-        name: backend.name.clone(),
-        weight,
-        endpoints: backend
-            .endpoints
-            .iter()
-            .zip(&mut ids)
-            .map(|(e, id)| table::Endpoint {
-                address: e.address.to_string(),
-                id,
-            })
-            .collect(),
-    };
-    service.backends.iter().zip(weights).map(named).collect()
-}
-
-/// What names a service on every node. Part of what the table is made of: it never changes.
-fn key(service: &Service) -> Vec<u8> {
-    let protocol = match service.protocol {
-        Protocol::Tcp => "tcp",
-        Protocol::Udp => "udp",
-    };
-    // A range goes by its first port: with more or fewer ports it keeps its table.
-    let range = match service.ports {
-        Ports::One => "",
-        Ports::To(_) => "-",
-    };
-    format!("{}{range}/{protocol}", service.address).into_bytes()
+    hasher.finalize()
 }
 
 /// Slots whose backend differs. Tables of different sizes are compared at the larger's slots: the slot
 /// of a flow in the smaller one is the lower bits of that in the larger.
-fn moved(before: &Slots, after: &[u16], image: &Image) -> Result<u32> {
-    let backend = |id: u16| {
-        let record = image.endpoints.get(&id);
-        record
-            .map(|record| record.backend)
-            .with_context(|| format!("endpoint {id} has no record"))
+fn moved(before: u64, after: &Slots, base: u16, image: &Image) -> Result<u32> {
+    let Some(old) = image.slots(before) else {
+        return Ok(0);
     };
-    let slots = before.len().max(after.len());
-    let mut backends: BTreeMap<u16, u16> = BTreeMap::new();
+    let base_before = TableRef::from_word(before).base;
+    if old == after && base_before == base {
+        return Ok(0);
+    }
+    let (before, after) = (
+        backends(old, base_before, image)?,
+        backends(after, base, image)?,
+    );
     let mut count = 0;
-    for slot in 0..slots {
-        let (one, other) = (before[slot % before.len()], after[slot % after.len()]);
-        if one == other {
-            continue;
-        }
-        let mut of = |id| -> Result<u16> {
-            if let Some(&known) = backends.get(&id) {
-                return Ok(known);
-            }
-            let found = backend(id)?;
-            backends.insert(id, found);
-            Ok(found)
-        };
-        if of(one)? != of(other)? {
-            count += 1;
+    if before.len() == after.len() {
+        let pairs = before.iter().zip(&after);
+        count = pairs.filter(|(one, other)| one != other).count() as u32;
+    } else {
+        for slot in 0..before.len().max(after.len()) {
+            count += u32::from(before[slot % before.len()] != after[slot % after.len()]);
         }
     }
     Ok(count)
+}
+
+/// The backend of each slot.
+fn backends(slots: &Slots, base: u16, image: &Image) -> Result<Vec<u16>> {
+    let greatest = slots.named().last().map_or(0, |&(slot, _)| slot);
+    let mut backends = vec![0; usize::from(greatest) + 1];
+    for &(slot, _) in slots.named() {
+        let id = base.wrapping_add(slot);
+        let record = image.endpoints.get(&id);
+        backends[usize::from(slot)] = record
+            .with_context(|| format!("endpoint {id} has no record"))?
+            .backend;
+    }
+    Ok(slots
+        .iter()
+        .map(|&slot| backends[usize::from(slot)])
+        .collect())
 }

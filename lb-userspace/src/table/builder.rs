@@ -1,13 +1,13 @@
 //! Building, and what is kept from one build to the next.
 
-use super::check::{Checked, by_name};
+use super::check::{Checked, by_name_with};
 use super::fill::Fill;
 use super::noise::Noise;
-use super::parts::{Parts, Source};
+use super::parts::{Parts, PartsInUse, Source};
 use super::{Backend, Endpoint, SlotCount, SlotShare, Table, TableError, hash, owners};
 use crate::weights::{Weight, apportion};
 
-/// Builds the tables of one service, and keeps what does not depend on weights.
+/// Builds the tables of a service, and keeps what does not depend on weights.
 ///
 /// Kept: 2 bytes a slot for each backend with more than one endpoint; 2 bytes a slot for a pair of
 /// backends, or 4 bytes a slot for each of more. A build never depends on what was built before.
@@ -18,15 +18,10 @@ pub struct TableBuilder {
 }
 
 impl TableBuilder {
-    /// A builder with nothing kept yet. `service` is what names the service on every node: address,
-    /// port and protocol.
-    pub fn new(seed: u64, service: &[u8], slots: SlotCount) -> Self {
+    /// A builder with nothing kept yet.
+    pub fn new(seed: u64, slots: SlotCount) -> Self {
         Self {
-            source: Source {
-                seed,
-                service: service.to_owned(),
-                slots,
-            },
+            source: Source { seed, slots },
             parts: Parts::default(),
         }
     }
@@ -36,15 +31,31 @@ impl TableBuilder {
     /// # Errors
     /// See [`TableError`]; the builder stays usable.
     pub fn build(&mut self, backends: &[Backend]) -> Result<Table, TableError> {
-        let backends = by_name(backends)?;
+        let weights: Vec<Weight> = backends.iter().map(|it| it.weight).collect();
+        self.build_with(backends, &weights, &mut PartsInUse::default())
+    }
+
+    /// The same with these weights instead of the backends' own, and with the parts that other builders
+    /// have.
+    ///
+    /// # Errors
+    /// As [`TableBuilder::build`].
+    pub fn build_with(
+        &mut self,
+        backends: &[Backend],
+        weights: &[Weight],
+        others: &mut PartsInUse,
+    ) -> Result<Table, TableError> {
+        let backends = by_name_with(backends, weights)?;
         let quotas = self.quotas(&backends)?;
         let contenders = contenders(&quotas);
         let names: Vec<&str> = contenders
             .iter()
             .map(|&index| backends[usize::from(index)].name)
             .collect();
-        self.parts.bring_up_to_date(&self.source, &backends, &names);
-        let owners = self.give_out(&contenders, &quotas);
+        self.parts
+            .bring_up_to_date(&self.source, &backends, &names, others);
+        let owners = self.give_out(&contenders, &names, &quotas);
         let (slots, digest) = self.flatten(&backends, &owners);
         let shares = backends
             .iter()
@@ -85,7 +96,7 @@ impl TableBuilder {
     }
 
     /// The first level: gives each slot an owner, an index into `quotas`.
-    fn give_out(&self, contenders: &[u8], quotas: &[u32]) -> Vec<u8> {
+    fn give_out(&self, contenders: &[u8], names: &[&str], quotas: &[u32]) -> Vec<u8> {
         let quota = |&index: &u8| quotas[usize::from(index)];
         if let [one] = *contenders {
             return vec![one; self.source.slots.get()];
@@ -93,9 +104,10 @@ impl TableBuilder {
         if let ([first, second], Some(order)) = (contenders, &self.parts.order) {
             return order.give_out(*first, *second, quota(first));
         }
-        let noise: Vec<&Noise> = self.parts.noise.values().collect();
+        let noise: Vec<&Noise> = self.parts.noise.values().map(|it| &**it).collect();
         let quotas: Vec<u32> = contenders.iter().map(quota).collect();
-        let mut owners = owners::give_out(&noise, &quotas);
+        let ranked = self.parts.rank.as_ref().map(|rank| rank.among(names));
+        let mut owners = owners::give_out(&noise, &quotas, ranked.as_ref());
         for owner in &mut owners {
             *owner = contenders[usize::from(*owner)];
         }

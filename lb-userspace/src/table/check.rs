@@ -13,6 +13,15 @@ pub(super) struct Checked<'a> {
 
 /// The backends in the order of their names, checked.
 pub(super) fn by_name(backends: &[Backend]) -> Result<Vec<Checked<'_>>, TableError> {
+    let weights: Vec<Weight> = backends.iter().map(|it| it.weight).collect();
+    by_name_with(backends, &weights)
+}
+
+/// The same with other weights than theirs, in their order.
+pub(super) fn by_name_with<'a>(
+    backends: &'a [Backend],
+    weights: &[Weight],
+) -> Result<Vec<Checked<'a>>, TableError> {
     /// An owner is a byte.
     const MOST: usize = 256;
     if backends.is_empty() {
@@ -22,16 +31,18 @@ pub(super) fn by_name(backends: &[Backend]) -> Result<Vec<Checked<'_>>, TableErr
         let count = backends.len();
         return Err(TableError::TooManyBackends { count, most: MOST });
     }
-    let mut sorted: Vec<&Backend> = backends.iter().collect();
-    sorted.sort_by(|a, b| a.name.cmp(&b.name));
-    if let Some(twice) = sorted.windows(2).find(|pair| pair[0].name == pair[1].name) {
-        let name = twice[0].name.clone();
+    let weighted = backends.iter().zip(weights.iter().copied());
+    let mut sorted: Vec<(&Backend, Weight)> = weighted.collect();
+    sorted.sort_by(|(a, _), (b, _)| a.name.cmp(&b.name));
+    let same = |pair: &&[(&Backend, Weight)]| pair[0].0.name == pair[1].0.name;
+    if let Some(twice) = sorted.windows(2).find(same) {
+        let name = twice[0].0.name.clone();
         return Err(TableError::DuplicateBackend { name });
     }
     sorted.into_iter().map(check).collect()
 }
 
-fn check(backend: &Backend) -> Result<Checked<'_>, TableError> {
+fn check((backend, weight): (&Backend, Weight)) -> Result<Checked<'_>, TableError> {
     let name = || backend.name.clone();
     let mut endpoints: Vec<&Endpoint> = backend.endpoints.iter().collect();
     if let Some(empty) = endpoints.iter().find(|endpoint| endpoint.id == 0) {
@@ -53,7 +64,7 @@ fn check(backend: &Backend) -> Result<Checked<'_>, TableError> {
     }
     Ok(Checked {
         name: &backend.name,
-        weight: backend.weight,
+        weight,
         endpoints,
     })
 }

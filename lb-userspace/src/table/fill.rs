@@ -18,9 +18,9 @@ pub(super) struct Fill {
 
 impl Fill {
     /// Fills all slots with `endpoints`, which are sorted by address and at most 65 535.
-    pub(super) fn of(seed: u64, service: &[u8], slots: SlotCount, endpoints: &[&Endpoint]) -> Self {
+    pub(super) fn of(seed: u64, slots: SlotCount, endpoints: &[&Endpoint]) -> Self {
         let addresses: Vec<String> = endpoints.iter().map(|e| e.address.clone()).collect();
-        let walk = |address: &String| Walk::of(seed, service, address);
+        let walk = |address: &String| Walk::of(seed, address);
         Self {
             digest_keys: addresses.iter().map(|it| digest_key(it)).collect(),
             endpoints: if addresses.len() > 1 {
@@ -62,8 +62,8 @@ struct Walk {
 }
 
 impl Walk {
-    fn of(seed: u64, service: &[u8], address: &str) -> Self {
-        let key = hash::key(seed, &[b"fill", service, address.as_bytes()]);
+    fn of(seed: u64, address: &str) -> Self {
+        let key = hash::key(seed, &[b"fill", address.as_bytes()]);
         Self {
             next: hash::stream(key, 0) as u16,
             step: hash::stream(key, 1) as u16 | 1,

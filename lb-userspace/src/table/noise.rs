@@ -17,8 +17,8 @@ pub(super) struct Noise(Vec<i32>);
 
 impl Noise {
     /// Draws the noise of a backend; depends on nothing else.
-    pub(super) fn draw(seed: u64, service: &[u8], backend: &str, slots: SlotCount) -> Self {
-        let key = hash::key(seed, &[b"noise", service, backend.as_bytes()]);
+    pub(super) fn draw(seed: u64, backend: &str, slots: SlotCount) -> Self {
+        let key = hash::key(seed, &[b"noise", backend.as_bytes()]);
         let draws = (0..slots.get()).map(|slot| gumbel(hash::stream(key, slot)));
         Self(draws.collect())
     }
@@ -42,7 +42,7 @@ mod tests {
     use super::*;
 
     fn noise(backend: &str) -> Noise {
-        Noise::draw(7, b"10.0.0.1/80/tcp", backend, SlotCount::MAX)
+        Noise::draw(7, backend, SlotCount::MAX)
     }
 
     #[test]

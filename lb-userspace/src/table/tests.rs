@@ -5,7 +5,6 @@ use proptest::prelude::*;
 use super::*;
 use crate::weights::from_relative;
 
-const SERVICE: &[u8] = b"10.0.0.1/80/tcp";
 const SEED: u64 = 42;
 
 fn slots(count: u32) -> SlotCount {
@@ -98,7 +97,7 @@ proptest! {
     ) {
         prop_assume!(weights.iter().any(|&weight| weight > 0));
         let backends = backends(&weights, endpoints);
-        let table = Table::build(seed, SERVICE, slots, &backends).unwrap();
+        let table = Table::build(seed, slots, &backends).unwrap();
         assert_whole(&table, &backends);
     }
 
@@ -109,7 +108,7 @@ proptest! {
         before in 0..=Weight::TOTAL,
         after in 0..=Weight::TOTAL,
     ) {
-        let mut builder = TableBuilder::new(seed, SERVICE, slots);
+        let mut builder = TableBuilder::new(seed, slots);
         let old = builder.build(&pair(before, 3)).unwrap();
         let new = builder.build(&pair(after, 3)).unwrap();
         let moves = moved(&old, &new).unwrap();
@@ -135,7 +134,7 @@ proptest! {
         let mut raised = weights.clone();
         raised[0] += raise;
         let (before, after) = (backends(&weights, 1), backends(&raised, 1));
-        let mut builder = TableBuilder::new(seed, SERVICE, slots);
+        let mut builder = TableBuilder::new(seed, slots);
         let moves = moved(
             &builder.build(&before).unwrap(),
             &builder.build(&after).unwrap(),
@@ -163,7 +162,7 @@ proptest! {
         let differences = before.iter().zip(&after)
             .map(|(b, a)| b.weight.parts().abs_diff(a.weight.parts()));
         let delta = differences.map(f64::from).sum::<f64>() / 2e9;
-        let mut builder = TableBuilder::new(seed, SERVICE, slots);
+        let mut builder = TableBuilder::new(seed, slots);
         let moves = moved(
             &builder.build(&before).unwrap(),
             &builder.build(&after).unwrap(),
@@ -177,14 +176,14 @@ proptest! {
     fn what_was_built_before_does_not_matter(
         steps in prop::collection::vec((prop::collection::vec(0_u64..5, 5), 1_usize..4), 1..6),
     ) {
-        let mut builder = TableBuilder::new(SEED, SERVICE, slots(256));
+        let mut builder = TableBuilder::new(SEED, slots(256));
         for (weights, endpoints) in steps {
             prop_assume!(weights.iter().any(|&weight| weight > 0));
             let listed: Vec<Backend> = backends(&weights, endpoints)
                 .into_iter()
                 .filter(|backend| backend.name != "b4" || !backend.weight.is_zero())
                 .collect();
-            let fresh = Table::build(SEED, SERVICE, slots(256), &listed).unwrap();
+            let fresh = Table::build(SEED, slots(256), &listed).unwrap();
             prop_assert_eq!(builder.build(&listed).unwrap(), fresh);
         }
     }
@@ -196,7 +195,7 @@ fn a_backend_raised_alone_among_many_loses_no_slot() {
     let size = 1024;
     for seed in 0..8 {
         let mut counts = [24_u64, 300, 300, 200, 200];
-        let mut builder = TableBuilder::new(seed, SERVICE, slots(size));
+        let mut builder = TableBuilder::new(seed, slots(size));
         let mut before = builder.build(&backends(&counts, 1)).unwrap();
         for step in 0..25 {
             let from = 1 + step % 4;
@@ -215,18 +214,18 @@ fn a_backend_raised_alone_among_many_loses_no_slot() {
 fn at_full_size_counts_are_exact_for_many_backends() {
     for weights in [&[1_u64, 99][..], &[1, 2, 3], &[9_999, 1, 1, 1], &[1; 10]] {
         let backends = backends(weights, 2);
-        let table = Table::build(SEED, SERVICE, SlotCount::MAX, &backends).unwrap();
+        let table = Table::build(SEED, SlotCount::MAX, &backends).unwrap();
         assert_whole(&table, &backends);
     }
     let backends = pair(Weight::TOTAL / 100, 1);
-    let table = Table::build(SEED, SERVICE, SlotCount::MAX, &backends).unwrap();
+    let table = Table::build(SEED, SlotCount::MAX, &backends).unwrap();
     assert_eq!(count(&table, "new"), 655);
 }
 
 #[test]
 fn as_many_backends_as_there_may_be_share_the_fewest_slots() {
     let backends = backends(&[1; 256], 1);
-    let table = Table::build(SEED, SERVICE, SlotCount::MIN, &backends).unwrap();
+    let table = Table::build(SEED, SlotCount::MIN, &backends).unwrap();
     assert_whole(&table, &backends);
     assert!(table.shares().iter().all(|share| share.slots == 1));
 }
@@ -235,7 +234,7 @@ fn as_many_backends_as_there_may_be_share_the_fewest_slots() {
 fn a_weight_of_zero_has_no_slot_and_needs_no_endpoint() {
     let mut backends = pair(0, 2);
     backends[1].endpoints.clear();
-    let table = Table::build(SEED, SERVICE, slots(256), &backends).unwrap();
+    let table = Table::build(SEED, slots(256), &backends).unwrap();
     assert_eq!(count(&table, "new"), 0);
     assert_eq!(count(&table, "old"), 256);
     assert_whole(&table, &backends);
@@ -243,14 +242,14 @@ fn a_weight_of_zero_has_no_slot_and_needs_no_endpoint() {
 
 #[test]
 fn less_than_half_a_slot_rounds_to_none() {
-    let table = Table::build(SEED, SERVICE, slots(256), &pair(1_000_000, 1)).unwrap();
+    let table = Table::build(SEED, slots(256), &pair(1_000_000, 1)).unwrap();
     assert_eq!(count(&table, "new"), 0);
 }
 
 #[test]
 fn one_endpoint_gets_everything() {
     let only = [backend("only", Weight::ALL, 1)];
-    let table = Table::build(SEED, SERVICE, slots(256), &only).unwrap();
+    let table = Table::build(SEED, slots(256), &only).unwrap();
     assert_eq!(table.slots(), [1; 256]);
     assert_eq!(table.backend_of(255), Some("only"));
     assert_eq!(table.backend_of(256), None);
@@ -261,7 +260,7 @@ fn endpoints_share_the_service_evenly_to_within_one_slot() {
     for endpoints in [2, 3, 7, 100, 255, 1000] {
         for seed in 0..3 {
             let only = [backend("only", Weight::ALL, endpoints)];
-            let table = Table::build(seed, SERVICE, slots(1 << 14), &only).unwrap();
+            let table = Table::build(seed, slots(1 << 14), &only).unwrap();
             let mut counts = vec![0; endpoints];
             for id in table.slots() {
                 counts[usize::from(*id) - 1] += 1;
@@ -275,7 +274,7 @@ fn endpoints_share_the_service_evenly_to_within_one_slot() {
 #[test]
 fn more_endpoints_than_slots_still_fill_the_table() {
     let only = [backend("only", Weight::ALL, 1000)];
-    let table = Table::build(SEED, SERVICE, slots(256), &only).unwrap();
+    let table = Table::build(SEED, slots(256), &only).unwrap();
     let mut ids = table.slots().to_vec();
     ids.sort_unstable();
     ids.dedup();
@@ -284,7 +283,7 @@ fn more_endpoints_than_slots_still_fill_the_table() {
 
 #[test]
 fn endpoint_churn_in_one_backend_leaves_the_other_alone() {
-    let mut builder = TableBuilder::new(SEED, SERVICE, slots(4096));
+    let mut builder = TableBuilder::new(SEED, slots(4096));
     let [mut old, new] = pair(300_000_000, 10);
     let before = builder.build(&[old.clone(), new.clone()]).unwrap();
     old.endpoints.remove(3);
@@ -303,7 +302,7 @@ fn endpoint_churn_in_one_backend_leaves_the_other_alone() {
 
 #[test]
 fn a_weight_change_shuffles_no_endpoint_inside_a_backend() {
-    let mut builder = TableBuilder::new(SEED, SERVICE, slots(4096));
+    let mut builder = TableBuilder::new(SEED, slots(4096));
     let before = builder.build(&pair(300_000_000, 10)).unwrap();
     let after = builder.build(&pair(310_000_000, 10)).unwrap();
     for slot in 0..4096 {
@@ -319,7 +318,7 @@ fn a_weight_change_shuffles_no_endpoint_inside_a_backend() {
 fn an_endpoint_that_joins_moves_few_slots() {
     for endpoints in [1, 5, 10, 100, 1000] {
         for seed in 0..2 {
-            let mut builder = TableBuilder::new(seed, SERVICE, SlotCount::MAX);
+            let mut builder = TableBuilder::new(seed, SlotCount::MAX);
             let mut only = [backend("only", Weight::ALL, endpoints)];
             let before = builder.build(&only).unwrap();
             only[0].endpoints.push(Endpoint {
@@ -338,21 +337,21 @@ fn an_endpoint_that_joins_moves_few_slots() {
 #[test]
 fn neither_listing_order_nor_ids_matter() {
     let listed = backends(&[5, 3, 2], 7);
-    let table = Table::build(SEED, SERVICE, slots(1024), &listed).unwrap();
+    let table = Table::build(SEED, slots(1024), &listed).unwrap();
 
     let mut reversed = listed.clone();
     reversed.reverse();
     for backend in &mut reversed {
         backend.endpoints.reverse();
     }
-    let same = Table::build(SEED, SERVICE, slots(1024), &reversed).unwrap();
+    let same = Table::build(SEED, slots(1024), &reversed).unwrap();
     assert_eq!(table, same);
 
     let mut renumbered = listed;
     for endpoint in renumbered.iter_mut().flat_map(|b| &mut b.endpoints) {
         endpoint.id = 1000 - endpoint.id;
     }
-    let other = Table::build(SEED, SERVICE, slots(1024), &renumbered).unwrap();
+    let other = Table::build(SEED, slots(1024), &renumbered).unwrap();
     assert_eq!(other.digest(), table.digest());
     let renumber = |id: &u16| 1000 - id;
     let expected: Vec<u16> = table.slots().iter().map(renumber).collect();
@@ -360,16 +359,15 @@ fn neither_listing_order_nor_ids_matter() {
 }
 
 #[test]
-fn seed_service_and_addresses_each_give_another_table() {
+fn seed_size_and_addresses_each_give_another_table() {
     let listed = pair(500_000_000, 5);
     let mut elsewhere = listed.clone();
     elsewhere[0].endpoints[0].address = "elsewhere:9000".to_owned();
     let digests = [
-        Table::build(1, SERVICE, slots(256), &listed),
-        Table::build(2, SERVICE, slots(256), &listed),
-        Table::build(1, b"10.0.0.1/80/udp", slots(256), &listed),
-        Table::build(1, SERVICE, slots(512), &listed),
-        Table::build(1, SERVICE, slots(256), &elsewhere),
+        Table::build(1, slots(256), &listed),
+        Table::build(2, slots(256), &listed),
+        Table::build(1, slots(512), &listed),
+        Table::build(1, slots(256), &elsewhere),
     ]
     .map(|table| table.unwrap().digest());
     for (n, digest) in digests.iter().enumerate() {
@@ -380,17 +378,17 @@ fn seed_service_and_addresses_each_give_another_table() {
 /// Nodes of different versions must agree: a change here is a change for every user.
 #[test]
 fn digests_never_change() {
-    let two = Table::build(SEED, SERVICE, SlotCount::MAX, &pair(300_000_000, 10)).unwrap();
-    let five = Table::build(SEED, SERVICE, slots(4096), &backends(&[1, 2, 3, 4, 5], 3)).unwrap();
+    let two = Table::build(SEED, SlotCount::MAX, &pair(300_000_000, 10)).unwrap();
+    let five = Table::build(SEED, slots(4096), &backends(&[1, 2, 3, 4, 5], 3)).unwrap();
     assert_eq!(
         [two.digest(), five.digest()],
-        [0xd95b_daf4_c6ba_e010, 0xa7ce_d2df_4e34_49c5]
+        [0xde94_e9af_c378_6085, 0x53dd_7ab0_f8cb_78f9]
     );
 }
 
 #[test]
 fn moves_are_named_from_and_to() {
-    let mut builder = TableBuilder::new(SEED, SERVICE, slots(1024));
+    let mut builder = TableBuilder::new(SEED, slots(1024));
     let before = builder.build(&pair(250_000_000, 1)).unwrap();
     let after = builder.build(&pair(500_000_000, 1)).unwrap();
     let expected = Moved {
@@ -406,7 +404,7 @@ fn moves_are_named_from_and_to() {
     let moves = moved(&after, &builder.build(&only).unwrap()).unwrap();
     assert_eq!((moves.len(), total(&moves)), (2, 1024));
 
-    let smaller = Table::build(SEED, SERVICE, slots(256), &only).unwrap();
+    let smaller = Table::build(SEED, slots(256), &only).unwrap();
     let differ = TableError::SizesDiffer {
         before: 1024,
         after: 256,
@@ -417,7 +415,7 @@ fn moves_are_named_from_and_to() {
 #[test]
 fn wrong_input_is_refused_by_name() {
     let build = |backends: &[Backend]| {
-        Table::build(SEED, SERVICE, slots(256), backends)
+        Table::build(SEED, slots(256), backends)
             .unwrap_err()
             .to_string()
     };

@@ -14,6 +14,7 @@
 //! | [`aside`] | large datagrams, errors, echo requests |
 //! | [`beside`] | the same in the modes that carry |
 //! | [`counters`] | what was counted stays counted |
+//! | [`scale`] | a thousand services |
 //! | [`socket`] | the API without our client |
 //! | [`commands`] | `lbctl` and `lbd` as typed: answers, mistakes, exit codes |
 //! | [`demonstration`] | `lbctl demo` |
@@ -31,6 +32,7 @@ mod modes;
 mod paths;
 mod ports;
 mod readme;
+mod scale;
 mod scene;
 mod select;
 mod shares;
@@ -56,6 +58,7 @@ pub fn trials() -> Vec<Trial> {
         aside::trials(),
         beside::trials(),
         counters::trials(),
+        scale::trials(),
         socket::trials(),
         commands::trials(),
         demonstration::trials(),

@@ -77,13 +77,14 @@ fn a_shift_names_slots_and_live_flows_before_and_after() {
         changes,
     };
     let (after, change) = before.apply(request).unwrap();
-    let shift = shifts(
-        &change.services,
+    let reports = [reported("old", 2, 128, 20), reported("new", 3, 128, 0)];
+    let reports = Reports::of(&reports);
+    let shift = shift(
+        &change.services[0],
         &tables(&before.desired, &applied(&[256, 0])),
         &tables(&after.desired, &applied(&[128, 128])),
-        &[reported("old", 2, 128, 20), reported("new", 3, 128, 0)],
-    )
-    .remove(0);
+        |backend| reports.live("echo", backend),
+    );
     assert_eq!((shift.slots, shift.moved), (256, 128));
     assert_eq!(shift.digest, "0000000000000abc");
     let expected = BackendShift {
@@ -103,13 +104,12 @@ fn slots_follow_their_backend_when_the_file_changes_the_order() {
     let before = state(&[("old", 3), ("new", 1)]);
     let request = Request::Configure(vec![echo(&[("new", 1), ("old", 1)])]);
     let (after, change) = before.apply(request).unwrap();
-    let shift = shifts(
-        &change.services,
+    let shift = shift(
+        &change.services[0],
         &tables(&before.desired, &applied(&[192, 64])),
         &tables(&after.desired, &applied(&[128, 128])),
-        &[],
-    )
-    .remove(0);
+        |_| LiveFlows::default(),
+    );
     let slots: Vec<_> = shift
         .backends
         .iter()
@@ -121,11 +121,8 @@ fn slots_follow_their_backend_when_the_file_changes_the_order() {
 #[test]
 fn a_backend_that_left_is_listed_last_while_it_has_flows() {
     let state = state(&[("new", 1)]);
-    let views = backends(
-        &state,
-        &[reported("old", 9, 0, 5), reported("new", 2, 256, 1)],
-        &Carried::default(),
-    );
+    let reports = [reported("old", 9, 0, 5), reported("new", 2, 256, 1)];
+    let views = backends(&state, &Reports::of(&reports), &Carried::default());
     let listed: Vec<_> = views
         .iter()
         .map(|it| (it.name.as_str(), it.configured))
@@ -145,7 +142,7 @@ fn a_backend_counts_the_endpoints_that_are_gone() {
     let mut carried = Carried::default();
     carried.add(service, "old", reports[0].counters);
     carried.add(service, "new", reports[0].counters);
-    let views = backends(&state, &reports, &carried);
+    let views = backends(&state, &Reports::of(&reports), &carried);
     let opened: Vec<_> = views.iter().map(|it| it.counters.opened).collect();
     assert_eq!(opened, [6, 10]);
     assert_eq!(views[0].endpoints.len(), 1);

@@ -1,8 +1,6 @@
-use std::collections::BTreeSet;
-
 use super::*;
 use crate::desired::{self, Backend, Delivery, Endpoint, Idle, Protocol, Selection};
-use crate::plan::{Image, Plan, Tables};
+use crate::plan::{Image, Numbers, Plan, Tables};
 use crate::weights::Weight;
 
 fn service(first: u16, last: u16, protocol: Protocol) -> desired::Service {
@@ -40,7 +38,7 @@ fn follow(
         seed: 7,
         services: services.to_vec(),
     };
-    let on_flows: BTreeSet<u16> = on_flows.iter().copied().collect();
+    let on_flows: Numbers = on_flows.iter().copied().collect();
     let plan = Plan::between(image, &desired, &on_flows, &mut Tables::default())?;
     for write in &plan.writes {
         image.write(write);

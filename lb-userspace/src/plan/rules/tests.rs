@@ -1,8 +1,6 @@
-use std::collections::BTreeSet;
-
 use super::*;
 use crate::desired::{Backend, Delivery, Desired, Endpoint, Idle, Ports, Protocol, Selection};
-use crate::plan::{Image, Plan, Traits};
+use crate::plan::{Image, Numbers, Plan, Traits};
 use crate::weights::from_relative;
 
 /// A rule for 10.0.`net`.0/24 with weights for `old` and `new`.
@@ -45,7 +43,7 @@ fn service(rules: Vec<Rule>) -> Service {
 /// What follows the image is carried out; the writes are returned.
 fn follow(image: &mut Image, tables: &mut Tables, services: Vec<Service>) -> Vec<Write> {
     let desired = Desired { seed: 7, services };
-    let plan = Plan::between(image, &desired, &BTreeSet::new(), tables).unwrap();
+    let plan = Plan::between(image, &desired, &Numbers::default(), tables).unwrap();
     for write in &plan.writes {
         image.write(write);
     }
@@ -79,7 +77,7 @@ fn rules_of_equal_weights_share_a_small_table() {
         1024,
         "the service's size"
     );
-    assert_eq!(image.pages.len(), 3, "with the service's own");
+    assert_eq!(image.tables.len(), 3, "with the service's own");
 }
 
 #[test]
@@ -88,7 +86,7 @@ fn new_weights_of_a_rule_are_one_store() {
     let after = vec![service(vec![rule(&[1, 2, 3], 1, 3), rule(&[4], 0, 1)])];
     let writes = follow(&mut image, &mut tables, after.clone());
     assert!(
-        matches!(writes[..], [Write::Page(..), Write::Rule(0, _)]),
+        matches!(writes[..], [Write::Pages(..), Write::Rule(0, _)]),
         "{writes:?}"
     );
     assert_eq!(follow(&mut image, &mut tables, after), []);
@@ -100,7 +98,7 @@ fn raising_new_by_a_rule_moves_slots_to_new_only() {
     let [low, high] = words(&image)[..] else {
         panic!("two rules")
     };
-    let (low, high) = (image.slots(low).unwrap(), image.slots(high).unwrap());
+    let (low, high) = (image.ids(low).unwrap(), image.ids(high).unwrap());
     let is_new = |id: u16| image.backends[&image.endpoints[&id].backend] == "new";
     for (low, high) in low.iter().zip(&high) {
         assert!(!is_new(*low) || low == high, "taken away from new");

@@ -2,23 +2,30 @@
 //!
 //! Choosing the largest sum gives an assignment that no exchange of slots can better (in total
 //! noise) at the counts it has. Each step here moves one slot's worth from a backend with too many
-//! to one with too few along the cheapest chain of moves, which keeps that so (successive shortest
-//! paths). The final assignment is hence the best one for the quotas, however it was reached.
+//! to one with too few along the cheapest chain of moves, and moves the biases such that this stays
+//! so (successive shortest paths with Dijkstra's search: reckoned with biases, no move is a gain). The
+//! final assignment is hence the best one for the quotas, however it was reached.
 
-use super::count;
+use super::contest::Contest;
 
-/// Moves slots until the counts are the quotas.
-pub(super) fn settle(levels: &[&[i32]], quotas: &[u32], owners: &mut [u8]) {
-    let mut counts = count(owners, quotas.len());
-    if counts == quotas {
-        return;
+/// Moves slots until the counts are the quotas; the biases by which each slot's owner has the largest sum
+/// then. Nothing if that cannot be among the candidates.
+pub(super) fn settle(contest: &mut Contest, biases: &[i32], quotas: &[u32]) -> Option<Vec<i32>> {
+    let mut counts = contest.counts();
+    let mut biases: Vec<i64> = biases.iter().copied().map(i64::from).collect();
+    if counts != quotas {
+        let mut moves = Moves::of(contest);
+        while counts != quotas {
+            let chain = moves.cheapest_chain(&counts, quotas, &mut biases)?;
+            counts[chain[0]] -= 1;
+            counts[chain[chain.len() - 1]] += 1;
+            moves.make(&chain, contest);
+        }
     }
-    let mut moves = Moves::of(levels, owners);
-    while let Some(chain) = moves.cheapest_chain(&counts, quotas) {
-        counts[chain[0]] -= 1;
-        counts[chain[chain.len() - 1]] += 1;
-        moves.make(&chain, levels, owners);
-    }
+    biases
+        .into_iter()
+        .map(|bias| i32::try_from(bias).ok())
+        .collect()
 }
 
 /// The cheapest single move from each backend to each other.
@@ -26,6 +33,8 @@ struct Moves {
     backends: usize,
     /// By `from * backends + to`.
     cheapest: Vec<Option<Move>>,
+    /// Of each backend the contested slots it has or had, as indices.
+    had: Vec<Vec<u32>>,
 }
 
 /// Giving one slot to another backend.
@@ -33,54 +42,67 @@ struct Moves {
 struct Move {
     /// Noise lost; first, because it decides.
     regret: i64,
-    slot: usize,
+    /// Which of the contested.
+    slot: u32,
 }
 
 impl Moves {
-    fn of(levels: &[&[i32]], owners: &[u8]) -> Self {
-        let backends = levels.len();
+    fn of(contest: &Contest) -> Self {
+        let backends = contest.backends();
         let mut moves = Self {
             backends,
             cheapest: vec![None; backends * backends],
+            had: vec![Vec::new(); backends],
         };
-        for (slot, &owner) in owners.iter().enumerate() {
-            moves.offer(slot, usize::from(owner), levels);
+        for slot in 0..contest.contested.len() as u32 {
+            moves.offer(slot, contest);
         }
         moves
     }
 
-    /// Takes into account that `owner` may give away `slot`.
-    fn offer(&mut self, slot: usize, owner: usize, levels: &[&[i32]]) {
-        let own = i64::from(levels[owner][slot]);
+    /// Takes into account that the owner of a slot may give it away.
+    fn offer(&mut self, slot: u32, contest: &Contest) {
+        let owner = contest.owner(slot);
+        self.had[owner].push(slot);
         let row = &mut self.cheapest[owner * self.backends..][..self.backends];
-        for (to, (cheapest, levels)) in row.iter_mut().zip(levels).enumerate() {
-            let regret = own - i64::from(levels[slot]);
-            let offered = Move { regret, slot };
-            if to != owner && cheapest.is_none_or(|cheapest| offered < cheapest) {
-                *cheapest = Some(offered);
-            }
-        }
+        offer(row, slot, owner, contest);
     }
 
-    /// The backends along the cheapest chain from one with too many slots to one with too few;
-    /// `None` when there is neither. Bellman and Ford's search: regrets may be negative, cycles of
-    /// them may not.
-    fn cheapest_chain(&self, counts: &[u32], quotas: &[u32]) -> Option<Vec<usize>> {
-        let mut regrets: Vec<Option<i64>> = counts
+    /// The backends along the cheapest chain from one with too many slots to the nearest one with too few.
+    /// Biases are moved such that every move of it costs nothing.
+    fn cheapest_chain(
+        &self,
+        counts: &[u32],
+        quotas: &[u32],
+        biases: &mut [i64],
+    ) -> Option<Vec<usize>> {
+        let mut distances: Vec<Option<i64>> = counts
             .iter()
             .zip(quotas)
             .map(|(count, quota)| (count > quota).then_some(0))
             .collect();
         let mut before = vec![None; self.backends];
-        for _ in 0..self.backends {
-            if !self.relax(&mut regrets, &mut before) {
-                break;
+        let mut is_done = vec![false; self.backends];
+        let (end, most) = loop {
+            let near = (0..self.backends).filter(|&backend| !is_done[backend]);
+            let (distance, from) = near.filter_map(|it| Some((distances[it]?, it))).min()?;
+            if counts[from] < quotas[from] {
+                break (from, distance);
             }
+            is_done[from] = true;
+            let row = &self.cheapest[from * self.backends..][..self.backends];
+            for (to, cheapest) in row.iter().enumerate() {
+                let Some(cheapest) = cheapest else { continue };
+                let there = distance + cheapest.regret + biases[from] - biases[to];
+                if !is_done[to] && distances[to].is_none_or(|known| there < known) {
+                    distances[to] = Some(there);
+                    before[to] = Some(from);
+                }
+            }
+        };
+        for (bias, distance) in biases.iter_mut().zip(&distances) {
+            *bias += distance.map_or(most, |distance| distance.min(most));
         }
-        let (_, end) = (0..self.backends)
-            .filter(|&backend| counts[backend] < quotas[backend])
-            .filter_map(|backend| Some((regrets[backend]?, backend)))
-            .min()?;
         let mut chain = vec![end];
         while let Some(previous) = before[chain[chain.len() - 1]] {
             chain.push(previous);
@@ -89,30 +111,9 @@ impl Moves {
         Some(chain)
     }
 
-    /// Extends chains by one move where that is cheaper; whether any was.
-    fn relax(&self, regrets: &mut [Option<i64>], before: &mut [Option<usize>]) -> bool {
-        let mut changed = false;
-        for from in 0..self.backends {
-            let Some(so_far) = regrets[from] else {
-                continue;
-            };
-            let row = &self.cheapest[from * self.backends..][..self.backends];
-            for (to, cheapest) in row.iter().enumerate() {
-                let Some(cheapest) = cheapest else { continue };
-                let regret = so_far + cheapest.regret;
-                if regrets[to].is_none_or(|known| regret < known) {
-                    regrets[to] = Some(regret);
-                    before[to] = Some(from);
-                    changed = true;
-                }
-            }
-        }
-        changed
-    }
-
     /// Makes the moves of a chain.
-    fn make(&mut self, chain: &[usize], levels: &[&[i32]], owners: &mut [u8]) {
-        let moved: Vec<(usize, usize, usize)> = chain
+    fn make(&mut self, chain: &[usize], contest: &mut Contest) {
+        let moved: Vec<(usize, usize, u32)> = chain
             .windows(2)
             .filter_map(|hop| {
                 let slot = self.cheapest[hop[0] * self.backends + hop[1]]?.slot;
@@ -120,36 +121,43 @@ impl Moves {
             })
             .collect();
         for &(_, to, slot) in &moved {
-            owners[slot] = to as u8; // At most 256 backends.
+            contest.give(slot, to);
         }
         for &(from, _, slot) in &moved {
-            self.withdraw(from, slot, levels, owners);
+            self.withdraw(from, slot, contest);
         }
-        for &(_, to, slot) in &moved {
-            self.offer(slot, to, levels);
+        for &(_, _, slot) in &moved {
+            self.offer(slot, contest);
         }
     }
 
     /// Finds the next cheapest where `from` offered `slot`, which it has no more.
-    fn withdraw(&mut self, from: usize, slot: usize, levels: &[&[i32]], owners: &[u8]) {
+    fn withdraw(&mut self, from: usize, slot: u32, contest: &Contest) {
         let row = &mut self.cheapest[from * self.backends..][..self.backends];
         let offers_it = |cheapest: &Option<Move>| cheapest.is_some_and(|found| found.slot == slot);
         if !row.iter().any(offers_it) {
             return;
         }
-        let left: Vec<usize> = (0..owners.len())
-            .filter(|&slot| usize::from(owners[slot]) == from)
-            .collect();
-        let own = levels[from];
-        for (cheapest, levels) in row.iter_mut().zip(levels) {
-            if offers_it(cheapest) {
-                let regret = |slot: usize| i64::from(own[slot]) - i64::from(levels[slot]);
-                let moves = left.iter().map(|&slot| Move {
-                    regret: regret(slot),
-                    slot,
-                });
-                *cheapest = moves.min();
-            }
+        self.had[from].retain(|&slot| contest.owner(slot) == from);
+        row.fill(None);
+        for &slot in &self.had[from] {
+            offer(row, slot, from, contest);
+        }
+    }
+}
+
+fn offer(row: &mut [Option<Move>], slot: u32, owner: usize, contest: &Contest) {
+    let all = contest.candidates(contest.contested[slot as usize]);
+    let own = all.iter().find(|(who, _)| usize::from(*who) == owner);
+    let own = own.map_or(0, |&(_, level)| i64::from(level));
+    for &(to, level) in all {
+        let offered = Move {
+            regret: own - i64::from(level),
+            slot,
+        };
+        let cheapest = &mut row[usize::from(to)];
+        if usize::from(to) != owner && cheapest.is_none_or(|cheapest| offered < cheapest) {
+            *cheapest = Some(offered);
         }
     }
 }

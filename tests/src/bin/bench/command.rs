@@ -16,11 +16,11 @@ use super::traffic::{endpoint, vip};
 /// A process that takes longer has failed.
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// Milliseconds of one size of service.
+/// Milliseconds of one size of configuration.
 #[derive(Clone, Debug)]
 pub struct Effect {
-    /// Endpoints of each of the two backends.
-    pub endpoints: u16,
+    /// In words.
+    pub size: String,
     /// From the request's arrival at `lbd` to the new table in force.
     pub effect: Samples,
     /// From asking `lbd` to its answer, over its socket.
@@ -49,30 +49,44 @@ fn effect(programs: &Path, endpoints: u16, rounds: usize) -> Result<Effect> {
         .backend("old", 90, &at(0))
         .backend("new", 10, &at(1));
     let _balancer = Balancer::start(&lab, &programs.join("lbd"), configuration.text())?;
+    let size = format!("2 × {endpoints} endpoints");
+    change(&lab, programs, size, ("echo", "new"), rounds)
+}
+
+/// Changes the weights of a backend of a service.
+pub fn change(
+    lab: &Lab,
+    programs: &Path,
+    size: String,
+    (service, backend): (&str, &str),
+    rounds: usize,
+) -> Result<Effect> {
     let mut times = Effect {
-        endpoints,
+        size,
         effect: Samples::default(),
         answer: Samples::default(),
         command: Samples::default(),
     };
     for round in 0..rounds {
         let [first, second] = if round % 2 == 0 { [20, 30] } else { [50, 60] };
-        ask(&lab, first, &mut times)?;
-        times.command.add(command(&lab, programs, second)?);
+        ask(lab, service, &format!("{backend}={first}"), &mut times)?;
+        let change = format!("{backend}={second}");
+        let took = command(lab, programs, &["set-weight", "-s", service, &change])?;
+        times.command.add(took);
     }
     Ok(times)
 }
 
 /// Asks `lbd` over its socket.
-fn ask(lab: &Lab, percent: u32, times: &mut Effect) -> Result<()> {
+fn ask(lab: &Lab, service: &str, change: &str, times: &mut Effect) -> Result<()> {
     let client = Client::new(&lab.socket());
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
     let start = Instant::now();
     let answer = runtime.block_on(client.set_weights(&SetWeights {
-        service: None,
-        changes: vec![format!("new={percent}")],
+        service: Some(service.to_owned()),
+        changes: vec![change.to_owned()],
         dry_run: false,
     }))?;
     times.answer.add(milliseconds(start));
@@ -82,17 +96,17 @@ fn ask(lab: &Lab, percent: u32, times: &mut Effect) -> Result<()> {
     Ok(())
 }
 
-/// Milliseconds of a whole `lbctl set-weight`.
-fn command(lab: &Lab, programs: &Path, percent: u32) -> Result<f64> {
+/// Milliseconds of a whole `lbctl`.
+pub fn command(lab: &Lab, programs: &Path, words: &[&str]) -> Result<f64> {
     let mut command = Command::new(programs.join("lbctl"));
-    command.arg("--socket").arg(lab.socket());
-    command.args(["set-weight", &format!("new={percent}")]);
+    command.arg("--socket").arg(lab.socket()).args(words);
     let start = Instant::now();
     let output = lab.node().output(command, LIMIT)?;
     let took = milliseconds(start);
     ensure!(
         output.status.success(),
-        "lbctl set-weight: {}",
+        "lbctl {}: {}",
+        words.join(" "),
         String::from_utf8_lossy(&output.stderr)
     );
     Ok(took)

@@ -5,6 +5,7 @@
 //! | [`packets`] | nanoseconds a packet: [`rig`] runs the programs, [`stage`] is the node they run on, [`yardstick`] what is compared with, [`traffic`] the packets |
 //! | [`tables`] | table build time |
 //! | [`command`] | time from a command to its effect |
+//! | [`scale`] | the same, and memory, with ten thousand endpoints, a thousand services, a million flows |
 //! | [`network`] | connections, requests and throughput of real sockets, side by side with other balancers |
 //!
 //! [`report`] makes a text of it.
@@ -17,6 +18,7 @@ mod network;
 mod packets;
 mod report;
 mod rig;
+mod scale;
 mod shuffle;
 mod stage;
 mod tables;
@@ -78,6 +80,8 @@ enum Part {
     Tables,
     /// Time from a command to its effect.
     Commands,
+    /// Commands and memory with many endpoints, services and flows.
+    Scale,
     /// Real sockets.
     Sockets,
 }
@@ -117,6 +121,9 @@ fn measure(cli: &Cli) -> Result<Report> {
             .map(|()| command::measure(&cli.programs, rounds))
             .transpose()?
             .unwrap_or_default(),
+        scale: part(Part::Scale)
+            .map(|()| scale::measure(&cli.objects, &cli.programs, rounds))
+            .transpose()?,
         network: part(Part::Sockets)
             .map(|()| network::measure(&cli.programs, &network))
             .transpose()?,

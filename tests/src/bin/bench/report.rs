@@ -11,6 +11,7 @@ use super::command::Effect;
 use super::figures::Samples;
 use super::network::{BACKENDS, CONNECTIONS_KEPT, Comparison, Contestant, Figures, Rounds};
 use super::packets::{Packets, Row, Way};
+use super::scale::Scale;
 use super::tables::Build;
 use super::traffic::Service;
 
@@ -26,6 +27,8 @@ pub struct Report {
     pub tables: Vec<Build>,
     /// Milliseconds a command.
     pub commands: Vec<Effect>,
+    /// With ten thousand endpoints.
+    pub scale: Option<Scale>,
     /// Real sockets.
     pub network: Option<Comparison>,
 }
@@ -42,6 +45,9 @@ impl Report {
         }
         if !(self.tables.is_empty() && self.commands.is_empty()) {
             parts.push(self.control());
+        }
+        if let Some(scale) = &self.scale {
+            parts.push(Self::scale(scale));
         }
         if let Some(comparison) = &self.network {
             parts.push(Self::network(comparison));
@@ -120,7 +126,7 @@ impl Report {
     }
 
     fn control(&self) -> String {
-        let ms = |samples: &Samples| format!("{:.2} ({:.2})", samples.min(), samples.median());
+        let ms = milliseconds;
         let builds = self.tables.iter().flat_map(|build| {
             let size = format!("2 × {} endpoints", build.endpoints);
             [
@@ -128,18 +134,41 @@ impl Report {
                 vec![format!("table after new weights, {size}"), ms(&build.warm)],
             ]
         });
-        let commands = self.commands.iter().flat_map(|it| {
-            let size = format!("2 × {} endpoints", it.endpoints);
-            [
-                vec![format!("new weights in force, {size}"), ms(&it.effect)],
-                vec![format!("`lbd` answers, {size}"), ms(&it.answer)],
-                vec![format!("`lbctl set-weight`, {size}"), ms(&it.command)],
-            ]
-        });
+        let commands = self.commands.iter().flat_map(Self::change);
         table(
             &["65 536 slots", "ms, least (median)"],
             builds.chain(commands).collect(),
         )
+    }
+
+    fn scale(scale: &Scale) -> String {
+        let others = scale.others.iter();
+        let others = others.map(|(name, samples)| vec![name.clone(), milliseconds(samples)]);
+        let changes = scale.changes.iter().flat_map(Self::change);
+        let memory = scale.memory.iter().map(|(name, bytes)| {
+            let mebibytes = *bytes as f64 / f64::from(1 << 20);
+            vec![name.clone(), format!("{mebibytes:.1}")]
+        });
+        format!(
+            "65 536 slots a service. The thousand services have the same hosts behind them, each on a port \
+             of its own: they share one table until weights are set.\n\n{}\n{}\n\
+             A flow is an entry of 16 bytes in `dsr`, `ipip` and `gue`, and two in `nat`; over IPv6 32 and \
+             64 bytes.\n",
+            table(
+                &["many endpoints", "ms, least (median)"],
+                changes.chain(others).collect(),
+            ),
+            table(&["kernel memory", "MiB"], memory.collect()),
+        )
+    }
+
+    fn change(it: &Effect) -> [Vec<String>; 3] {
+        let (ms, size) = (milliseconds, &it.size);
+        [
+            vec![format!("new weights in force, {size}"), ms(&it.effect)],
+            vec![format!("`lbd` answers, {size}"), ms(&it.answer)],
+            vec![format!("`lbctl set-weight`, {size}"), ms(&it.command)],
+        ]
     }
 
     fn network(comparison: &Comparison) -> String {
@@ -290,6 +319,10 @@ fn table(head: &[&str], rows: Vec<Vec<String>>) -> String {
         .collect();
     let body: String = rows.iter().map(|row| line(row)).collect();
     format!("{}{rule}|\n{body}", line(&head))
+}
+
+fn milliseconds(samples: &Samples) -> String {
+    format!("{:.2} ({:.2})", samples.min(), samples.median())
 }
 
 /// With a space between thousands.

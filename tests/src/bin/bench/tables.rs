@@ -30,7 +30,7 @@ pub fn measure(rounds: usize) -> Result<Vec<Build>> {
 fn build(endpoints: u16, rounds: usize) -> Result<Build> {
     let (mut cold, mut warm) = (Samples::default(), Samples::default());
     for round in 0..rounds {
-        let mut builder = TableBuilder::new(round as u64, b"service", SlotCount::default());
+        let mut builder = TableBuilder::new(round as u64, SlotCount::default());
         cold.add(once(&mut builder, endpoints, [9, 1])?);
         warm.add(once(&mut builder, endpoints, [3, 1])?);
     }

@@ -1,0 +1,266 @@
+//! Who could get which slot, and who does at which biases.
+
+use super::rank::Ranked;
+use super::{log, noise};
+
+/// Rounds of calibration. Each about squares the relative miss, so what is left after a few is
+/// the grain of single slots, which `settle` puts right.
+const ROUNDS: usize = 6;
+
+/// Bound of β, so that sums with noise fit 32 bits. Reached in no real case: the logarithm of
+/// 65 536 slots is 16.
+const LARGEST_BIAS: i32 = 30 << noise::BITS;
+
+/// Biases with the room each has to move in.
+pub(super) struct Windows {
+    centers: Vec<i32>,
+    widths: Vec<i32>,
+}
+
+/// Slots, and the backends with a prospect of each while all biases stay within their windows.
+pub(super) struct Contest {
+    /// Who has each slot.
+    pub(super) owners: Vec<u8>,
+    /// The slots that more than one has a prospect of.
+    pub(super) contested: Vec<Contested>,
+    /// Backend and level of noise.
+    candidates: Vec<(u8, i32)>,
+    /// Slots of each backend that nobody else has a prospect of.
+    certain: Vec<u32>,
+    backends: usize,
+}
+
+/// A slot, and where its candidates are.
+#[derive(Clone, Copy)]
+pub(super) struct Contested {
+    pub(super) slot: u16,
+    first: u32,
+    count: u8,
+}
+
+impl Windows {
+    /// Of backends that win as many slots as their quotas are, but for chance: four standard deviations.
+    pub(super) fn around(quotas: &[u32]) -> Self {
+        let width = |&quota: &u32| log(quota + 4 * quota.isqrt() + 4) - log(quota);
+        Self {
+            centers: quotas.iter().map(|&quota| log(quota)).collect(),
+            widths: quotas.iter().map(width).collect(),
+        }
+    }
+
+    pub(super) fn widen(&mut self) {
+        for width in &mut self.widths {
+            *width = width.saturating_mul(2).min(LARGEST_BIAS);
+        }
+    }
+
+    /// Whether biases are within, all moved by the same if need be: only differences count.
+    pub(super) fn hold(&self, biases: &[i32]) -> bool {
+        let moved = || {
+            biases
+                .iter()
+                .zip(&self.centers)
+                .map(|(bias, center)| bias - center)
+        };
+        let least = moved()
+            .zip(&self.widths)
+            .map(|(moved, width)| moved - width);
+        let most = moved()
+            .zip(&self.widths)
+            .map(|(moved, width)| moved + width);
+        least.max() <= most.min()
+    }
+}
+
+impl Contest {
+    pub(super) fn of(levels: &[&[i32]], ranked: Option<&Ranked<'_>>, windows: &Windows) -> Self {
+        let looked = Looked::of(windows, ranked.is_some());
+        let slots = levels[0].len();
+        let mut contest = Self {
+            owners: Vec::with_capacity(slots),
+            contested: Vec::new(),
+            candidates: Vec::new(),
+            certain: vec![0; levels.len()],
+            backends: levels.len(),
+        };
+        let mut candidates = Vec::new();
+        for slot in 0..slots {
+            looked.at(slot, levels, ranked, &mut candidates);
+            contest.add(slot as u16, &candidates);
+        }
+        contest
+    }
+
+    fn add(&mut self, slot: u16, candidates: &[(u8, i32)]) {
+        let [(first, _), ..] = *candidates else {
+            return;
+        };
+        self.owners.push(first);
+        if candidates.len() == 1 {
+            self.certain[usize::from(first)] += 1;
+            return;
+        }
+        self.contested.push(Contested {
+            slot,
+            first: self.candidates.len() as u32,
+            count: (candidates.len() - 1) as u8,
+        });
+        self.candidates.extend(candidates);
+    }
+
+    /// Whether every backend has a prospect of every slot.
+    pub(super) fn is_whole(&self) -> bool {
+        self.candidates.len() == self.owners.len() * self.backends
+    }
+
+    /// Backends with a prospect of a slot, and their levels of noise.
+    pub(super) fn candidates(&self, of: Contested) -> &[(u8, i32)] {
+        &self.candidates[of.first as usize..][..usize::from(of.count) + 1]
+    }
+
+    pub(super) fn backends(&self) -> usize {
+        self.backends
+    }
+
+    /// Who has one of the contested slots.
+    pub(super) fn owner(&self, contested: u32) -> usize {
+        self.owners[usize::from(self.contested[contested as usize].slot)].into()
+    }
+
+    /// Gives one of the contested slots to a backend.
+    pub(super) fn give(&mut self, contested: u32, to: usize) {
+        // At most 256 backends.
+        self.owners[usize::from(self.contested[contested as usize].slot)] = to as u8;
+    }
+
+    /// Slots of each backend.
+    pub(super) fn counts(&self) -> Vec<u32> {
+        let mut counts = self.certain.clone();
+        for contested in &self.contested {
+            counts[usize::from(self.owners[usize::from(contested.slot)])] += 1;
+        }
+        counts
+    }
+
+    /// Moves biases until the counts nearly are the quotas; the biases by which the owners are the owners
+    /// now.
+    pub(super) fn calibrate(&mut self, windows: &Windows, quotas: &[u32]) -> Vec<i32> {
+        let mut biases = windows.centers.clone();
+        for round in 1.. {
+            self.choose(&biases);
+            let counts = self.counts();
+            if counts == quotas || round == ROUNDS {
+                break;
+            }
+            let mut next = biases.clone();
+            for ((bias, &quota), &count) in next.iter_mut().zip(quotas).zip(&counts) {
+                // Half slots, so that a count of 0 has a logarithm.
+                let step = log(2 * quota) - log((2 * count).max(1));
+                *bias = (*bias + step).clamp(-LARGEST_BIAS, LARGEST_BIAS);
+            }
+            if !windows.hold(&next) && !self.is_whole() {
+                break;
+            }
+            biases = next;
+        }
+        biases
+    }
+
+    /// Gives each slot to the backend of the largest sum of noise and bias; equals to the first.
+    fn choose(&mut self, biases: &[i32]) {
+        for at in 0..self.contested.len() {
+            let contested = self.contested[at];
+            let sum = |&(who, level): &(u8, i32)| level + biases[usize::from(who)];
+            let mut all = self.candidates(contested).iter();
+            let Some(mut best) = all.next() else { continue };
+            for candidate in all {
+                if sum(candidate) > sum(best) {
+                    best = candidate;
+                }
+            }
+            self.owners[usize::from(contested.slot)] = best.0;
+        }
+    }
+}
+
+/// How candidates are found.
+struct Looked {
+    /// Least and greatest bias of each backend.
+    least: Vec<i32>,
+    most: Vec<i32>,
+    /// Backends that are always looked at: the heaviest, whose noise may be low.
+    always: Vec<u8>,
+    is_always: Vec<bool>,
+    /// The greatest bias of all others.
+    most_of_others: i32,
+}
+
+impl Looked {
+    fn of(windows: &Windows, is_ranked: bool) -> Self {
+        /// As many of the heaviest are looked at by themselves.
+        const HEAVIEST: usize = 8;
+        let ends = |sign: i32| {
+            let both = windows.centers.iter().zip(&windows.widths);
+            both.map(|(center, width)| center + sign * width)
+                .collect::<Vec<i32>>()
+        };
+        let (least, most) = (ends(-1), ends(1));
+        let mut by_weight: Vec<u8> = (0..=u8::MAX).take(most.len()).collect();
+        if is_ranked {
+            by_weight.sort_by_key(|&k| -most[usize::from(k)]);
+            let median = most[usize::from(by_weight[most.len() / 2])];
+            let is_heavy = |k: &u8| most[usize::from(*k)] > median + (2 << noise::BITS);
+            by_weight.retain(is_heavy);
+            by_weight.truncate(HEAVIEST);
+        }
+        let mut is_always = vec![false; most.len()];
+        for &k in &by_weight {
+            is_always[usize::from(k)] = true;
+        }
+        let others = most.iter().zip(&is_always).filter(|it| !it.1);
+        Self {
+            most_of_others: others.map(|it| *it.0).max().unwrap_or(i32::MIN / 2),
+            always: by_weight,
+            is_always,
+            least,
+            most,
+        }
+    }
+
+    /// The candidates of a slot, by their number.
+    fn at(
+        &self,
+        slot: usize,
+        levels: &[&[i32]],
+        ranked: Option<&Ranked<'_>>,
+        found: &mut Vec<(u8, i32)>,
+    ) {
+        found.clear();
+        let of = |k: u8| (k, levels[usize::from(k)][slot]);
+        found.extend(self.always.iter().map(|&k| of(k)));
+        let surely = |&(k, level): &(u8, i32)| level + self.least[usize::from(k)];
+        let mut best = found.iter().map(surely).max().unwrap_or(i32::MIN);
+        if let Some(ranked) = ranked {
+            let mut is_over = false;
+            for (level, k) in ranked.of(slot) {
+                if level + self.most_of_others < best {
+                    is_over = true;
+                    break;
+                }
+                if let Some(k) = k.filter(|&k| !self.is_always[usize::from(k)]) {
+                    found.push((k, level));
+                    best = best.max(surely(&(k, level)));
+                }
+            }
+            if !is_over {
+                found.clear();
+                found.extend((0..=u8::MAX).take(levels.len()).map(of));
+                best = found.iter().map(surely).max().unwrap_or(i32::MIN);
+            }
+        }
+        found.retain(|&(k, level)| level + self.most[usize::from(k)] >= best);
+        if ranked.is_some() && found.len() > 1 {
+            found.sort_unstable();
+        }
+    }
+}
