@@ -13,7 +13,9 @@
 //! | `fragment` | the first fragment of a packet, and the others |
 //! | `message` | ICMP errors about a flow, echo requests |
 //! | `room` | what happens when there is no room |
+//! | `exchange` | tables exchanged under load |
 
+mod exchange;
 mod flow;
 mod forward;
 mod fragment;
@@ -60,7 +62,8 @@ pub fn trials() -> Vec<Trial> {
         play(&mut node, million::play)
     });
     trials.push(trial_of_million);
-    trials.extend(room::CASES.iter().map(|&(name, load, case)| {
+    let own = room::CASES.iter().chain(exchange::CASES);
+    trials.extend(own.map(|&(name, load, case)| {
         trial(name, move || {
             play(
                 &mut Node::new(load).map_err(|error| format!("{error:#}"))?,
