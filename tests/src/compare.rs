@@ -1,6 +1,7 @@
 //! The loaded program against the reference model, on random and mutated frames.
 
 mod aside;
+mod mutate;
 mod scene;
 mod traffic;
 

@@ -71,10 +71,6 @@ impl Scene {
 
     /// Port 9000 translates; every other service does now this and now that.
     fn delivery(&mut self, address: SocketAddr) -> Delivery {
-        let network = match address {
-            SocketAddr::V4(_) => [172, 16, 0, 0].into(),
-            SocketAddr::V6(_) => "fd00:1::".parse().expect("an address"),
-        };
         let mode = match self.dice.u8(..4) {
             _ if address.port() == 9000 => Mode::Nat,
             0 => Mode::Nat,
@@ -82,16 +78,29 @@ impl Scene {
             2 => Mode::Ipip,
             _ => Mode::Gue { port: 6080 },
         };
-        let bits = self.dice.u8(16..31) + if address.is_ipv4() { 0 } else { 80 };
-        let is_spread = mode.is_tunnel() && self.dice.bool();
         Delivery {
             mode,
-            tunnel_source: is_spread.then_some(Network {
-                address: network,
-                bits,
-            }),
-            mss: None,
+            tunnel_source: None,
+            mss: self.dice.bool().then(|| self.dice.u16(500..1500)),
         }
+    }
+
+    /// Of which family the endpoints are: tunnels may be of either.
+    fn outer(&mut self, service: SocketAddr, delivery: &mut Delivery) -> bool {
+        if !delivery.mode.is_tunnel() {
+            return service.is_ipv4();
+        }
+        let is_v4 = self.dice.bool();
+        let network = if is_v4 {
+            [172, 16, 0, 0].into()
+        } else {
+            "fd00:1::".parse().expect("an address")
+        };
+        delivery.tunnel_source = self.dice.bool().then(|| Network {
+            address: network,
+            bits: self.dice.u8(16..31) + if is_v4 { 0 } else { 80 },
+        });
+        is_v4
     }
 
     fn service(&mut self, name: String, address: SocketAddr, protocol: Protocol) -> Service {
@@ -101,9 +110,14 @@ impl Scene {
             self.dice.u64(0..3),
         ];
         let weights = from_relative(&numbers).expect("the first is not zero");
-        let place = |segment, host| match address {
-            SocketAddr::V4(_) => v4(segment, host),
-            SocketAddr::V6(_) => v6(segment, host),
+        let mut delivery = self.delivery(address);
+        let is_v4 = self.outer(address, &mut delivery);
+        let place = |segment, host| {
+            if is_v4 {
+                v4(segment, host)
+            } else {
+                v6(segment, host)
+            }
         };
         let endpoint = |segment, host, port| Endpoint {
             address: SocketAddr::new(place(segment, host), port),
@@ -125,13 +139,18 @@ impl Scene {
             name,
             address,
             protocol,
-            slots: if address.port() == 9000 { 1024 } else { 256 },
+            // Of several pages, of one, of a part of one.
+            slots: match (address.port(), protocol) {
+                (9000, Protocol::Tcp) => 4096,
+                (9000, Protocol::Udp) => 1024,
+                _ => 256,
+            },
             ports: Ports::One,
             selection: Selection {
                 rules: self.rules(address, protocol),
                 ..selection(address, protocol)
             },
-            delivery: self.delivery(address),
+            delivery,
             idle: Idle {
                 opening: Duration::from_secs(3),
                 open: Duration::from_secs(9),
