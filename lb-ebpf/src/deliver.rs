@@ -27,7 +27,7 @@ use network_types::ip::{Ipv4Hdr, Ipv6Hdr};
 
 use crate::count;
 use crate::forward::{Question, Route as _};
-use crate::maps::ENDPOINTS;
+use crate::maps::{ENDPOINTS, cpu};
 
 const NETWORK: usize = size_of::<Ethernet>();
 const IPV4_ADDRESSES: usize = NETWORK + offset_of!(Ipv4Hdr, src_addr);
@@ -47,7 +47,9 @@ pub fn run(ctx: &TcContext) -> i32 {
         _ => return TC_ACT_UNSPEC,
     };
     asked.and_then(|()| send(ctx, question)).unwrap_or_else(|| {
-        count::reason(Reason::NoRoute);
+        if let Some(cpu) = cpu() {
+            count::reason(cpu, Reason::NoRoute);
+        }
         TC_ACT_SHOT
     })
 }

@@ -10,9 +10,9 @@ use lb_common::{
     verdict::Reason,
 };
 
+use crate::elsewhere::Elsewhere;
 use crate::frame::XdpFrame;
-use crate::maps::{FRAGMENTS, FlowMap, fragment_way, now};
-use crate::range::Ranged;
+use crate::maps::{FRAGMENTS, FlowMap, cpu, fragment_way, now};
 use crate::rare::Rare;
 use crate::{count, flow, service};
 
@@ -30,10 +30,14 @@ impl Turned {
     /// Counts it.
     #[inline(always)]
     pub fn count(&self) {
+        let Some(cpu) = cpu() else {
+            return;
+        };
+        let lane = cpu.lane(self.endpoint);
         if self.side == FragmentWay::TO_ENDPOINT {
-            count::packet_in(self.endpoint, self.length);
+            count::packet_in(lane, self.length);
         } else {
-            count::packet_out(self.endpoint, self.length);
+            count::packet_out(lane, self.length);
         }
     }
 }
@@ -50,7 +54,7 @@ pub fn turn(frame: &mut XdpFrame) -> Result<Turned, Reason> {
 #[inline(always)]
 fn turn_family<A>(frame: &mut XdpFrame, offset: usize) -> Result<Turned, Reason>
 where
-    A: Parts + Ranged + Rewrite + Client + Rare,
+    A: Parts + Elsewhere + Rewrite + Client + Rare,
     FlowMap: Flows<A>,
 {
     let part = A::part(frame, offset)?;
@@ -65,7 +69,7 @@ where
 #[inline(always)]
 fn turn_first<A>(frame: &mut XdpFrame, part: &Part<A>) -> Result<Turned, Reason>
 where
-    A: Ranged + Rewrite + Client + Rare,
+    A: Elsewhere + Rewrite + Client + Rare,
     FlowMap: Flows<A>,
 {
     let packet = part.with_ports(frame)?;

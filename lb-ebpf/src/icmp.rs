@@ -10,9 +10,10 @@ use lb_common::{
     verdict::Reason,
 };
 
+use crate::elsewhere::Elsewhere;
 use crate::frame::XdpFrame;
 use crate::maps::{FlowMap, answers_echo, now};
-use crate::range::Ranged;
+use crate::rare::Rare;
 use crate::{flow, service};
 
 /// Turns a packet that may be a message. Tells the endpoint that it is to be carried to as it is, if there
@@ -28,7 +29,7 @@ pub fn turn(frame: &mut XdpFrame) -> Result<Option<u16>, Reason> {
 #[inline(always)]
 fn turn_family<A>(frame: &mut XdpFrame, offset: usize) -> Result<Option<u16>, Reason>
 where
-    A: Messages + Ranged + RewriteEcho + RewriteQuote + Client,
+    A: Messages + Elsewhere + RewriteEcho + RewriteQuote + Client + Rare,
     FlowMap: Flows<A>,
 {
     match A::message(frame, offset)? {
@@ -51,7 +52,7 @@ fn turn_request<A: RewriteEcho>(frame: &mut XdpFrame, request: &Packet<A>) -> Re
 #[inline(always)]
 fn turn_error<A>(frame: &mut XdpFrame, error: &Error<A>) -> Result<Option<u16>, Reason>
 where
-    A: Ranged + RewriteQuote + Client,
+    A: Elsewhere + RewriteQuote + Client + Rare,
     FlowMap: Flows<A>,
 {
     let (to, carried_to) = way(&error.answer()).ok_or(Reason::UnrelatedError)?;
@@ -68,7 +69,7 @@ where
 #[inline(always)]
 fn way<A>(answer: &Packet<A>) -> Option<(Tuple<A>, Option<u16>)>
 where
-    A: Ranged + Client,
+    A: Elsewhere + Client + Rare,
     FlowMap: Flows<A>,
 {
     let now = now();

@@ -9,6 +9,7 @@ use lb_tests::node::Load;
 use lb_tests::packet::{ACK, Packet, RST, SYN};
 use lb_userspace::desired::Protocol::Tcp;
 
+use super::ports;
 use super::stage::{Stage, between};
 use super::world::{CLIENT_PORT, ENDPOINT, WEB, World};
 
@@ -69,6 +70,11 @@ pub const CASES: &[Case] = &[
             sent(stage, world, 19, ACK);
         }
     }),
+    (
+        "the same client and ports at two virtual addresses are two flows, also in one bucket",
+        TINY,
+        ports::twins,
+    ),
     (
         "exhausted node ports refuse new flows and keep every other",
         FEW_PORTS,
@@ -179,7 +185,7 @@ fn follow(stage: &mut Stage<'_>, world: World) {
 /// Fills all slots but that of the client's first flow.
 fn poison(stage: &mut Stage<'_>, world: World, id: u16) {
     let mut raw = stage.node.raw_table().expect("the maps");
-    raw.fill_all_slots_but_one_of(world.client, CLIENT_PORT, id)
+    raw.fill_all_slots_but_one_of(world.client, (CLIENT_PORT, WEB), id)
         .expect("the slots are written");
 }
 

@@ -86,16 +86,22 @@ impl RawTable {
         Ok(())
     }
 
-    /// Fills every slot of the table in force with one endpoint id, but the slot of this client's flows.
+    /// Fills every slot of the table in force with one endpoint id, but the slot of a client's flow between
+    /// these ports.
     ///
     /// # Errors
     /// If the maps cannot be read or written.
-    pub fn fill_all_slots_but_one_of(&mut self, client: IpAddr, port: u16, id: u16) -> Result<()> {
+    pub fn fill_all_slots_but_one_of(
+        &mut self,
+        client: IpAddr,
+        ports: (u16, u16),
+        id: u16,
+    ) -> Result<()> {
         let basis = self.services.get(&self.place, 0)?[BASIS];
         let keys = hash::keys(SEED);
         let hash = match client {
-            IpAddr::V4(v4) => hash::flow(&keys, basis, V4::from_bytes(v4.octets()), port),
-            IpAddr::V6(v6) => hash::flow(&keys, basis, V6::from_bytes(v6.octets()), port),
+            IpAddr::V4(v4) => hash::flow(&keys, basis, V4::from_bytes(v4.octets()), ports),
+            IpAddr::V6(v6) => hash::flow(&keys, basis, V6::from_bytes(v6.octets()), ports),
         };
         let table = self.in_force()?;
         let (page, place) = table.locate(hash::slot(hash, table.mask));

@@ -10,6 +10,7 @@
 //! | [`life`] | `lbd` killed, stopped, started twice, told to read its file again, detached |
 //! | [`paths`] | neighbours from cold, large transfers, generic mode, what is not ours |
 //! | [`modes`] | endpoints that answer themselves: dsr, ipip, gue |
+//! | [`ports`] | services with several ports |
 //! | [`aside`] | large datagrams, errors, echo requests |
 //! | [`counters`] | what was counted stays counted |
 //! | [`socket`] | the API without our client |
@@ -27,6 +28,7 @@ mod flood;
 mod life;
 mod modes;
 mod paths;
+mod ports;
 mod readme;
 mod scene;
 mod select;
@@ -49,6 +51,7 @@ pub fn trials() -> Vec<Trial> {
         life::trials(),
         modes::trials(),
         paths::trials(),
+        ports::trials(),
         aside::trials(),
         counters::trials(),
         socket::trials(),

@@ -83,7 +83,7 @@ fn services(scene: &Scene, mode: &str, across: bool) -> Result<String> {
 }
 
 /// The endpoint has the virtual addresses, and nobody hears of it.
-fn hold_addresses(host: &Host, client: &Host) -> Result<()> {
+pub(super) fn hold_addresses(host: &Host, client: &Host) -> Result<()> {
     for (family, length) in [(Family::V4, 32), (Family::V6, 128)] {
         let address = format!("{}/{length}", family.vip());
         // Usable at once: nobody else is asked whether it is taken.
@@ -106,7 +106,7 @@ fn hold_addresses(host: &Host, client: &Host) -> Result<()> {
 }
 
 /// `lbctl decap` on an endpoint.
-fn unpack(scene: &Scene, name: &str, how: &str) -> Result<()> {
+pub(super) fn unpack(scene: &Scene, name: &str, how: &str) -> Result<()> {
     let mut command = Command::new(program("lbctl")?);
     let pins = scene.lab().bpffs().join(format!("decap-{name}"));
     command.args(["decap", "--interface", "eth0", "--pin-dir"]);
