@@ -47,12 +47,17 @@ fn find<A, F: Frame + ?Sized>(frame: &F, packet: &Packet<A>) -> Option<usize> {
             return None;
         }
         let Bytes([kind, length]) = *frame.header(packet.transport + option)?;
-        option = match (kind, length) {
+        let next = match (kind, length) {
             (SEGMENT_SIZE, OPTION_LENGTH) => return Some(option),
-            (NOTHING, _) => obscure(option + 1, noise) & MAX_OPTION,
+            (NOTHING, _) => option + 1,
             (END, _) | (_, 0 | 1) => return None,
-            _ => obscure(option + length as usize, noise) & MAX_OPTION,
+            _ => option + length as usize,
         };
+        // Before the mask: one that claims more than the header has would lead back to its beginning.
+        if next > end {
+            return None;
+        }
+        option = obscure(next, noise) & MAX_OPTION;
     }
     None
 }
@@ -139,6 +144,17 @@ mod tests {
             syn(SYN | 0x10, &options)
         };
         assert_eq!(clamped(with(0xb4), 1400), with(0x78));
+    }
+
+    #[test]
+    fn an_option_that_claims_more_than_the_header_ends_the_search() {
+        // By so much that, modulo 64, it leads to the segment size, or to the sequence number.
+        for length in [64 + 4, 64 - 16, 200, 255] {
+            let options = [9, length, 0, 0, SEGMENT_SIZE, 4, 5, 0xb4];
+            let mut frame = syn(SYN, &options);
+            frame[34 + 4..34 + 8].copy_from_slice(&[SEGMENT_SIZE, 4, 5, 0xb4]);
+            assert_eq!(clamped(frame.clone(), 1400), frame, "length {length}");
+        }
     }
 
     #[test]

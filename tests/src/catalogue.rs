@@ -15,7 +15,9 @@
 //! | `message` | ICMP errors about a flow, echo requests |
 //! | `jumbo` | frames in several buffers |
 //! | `room` | what happens when there is no room |
+//! | `exchange` | tables exchanged under load |
 
+mod exchange;
 mod flow;
 mod forward;
 mod fragment;
@@ -72,7 +74,8 @@ pub fn trials() -> Vec<Trial> {
         let shared = of_large.clone();
         trial(name, move || shared.play(case)).with_ignored_flag(!are_taken)
     }));
-    trials.extend(room::CASES.iter().map(|&(name, load, case)| {
+    let own = room::CASES.iter().chain(exchange::CASES);
+    trials.extend(own.map(|&(name, load, case)| {
         trial(name, move || {
             play(
                 &mut Node::new(load).map_err(|error| format!("{error:#}"))?,

@@ -1,13 +1,14 @@
 //! The loaded program against the reference model, on random and mutated frames.
 
 mod aside;
+mod mutate;
 mod scene;
 mod traffic;
 
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::{Context as _, Result, anyhow, ensure};
 use lb_common::limits::TICK_SHIFT;
 use lb_common::verdict::Reason;
 use lb_tests::model::{Model, Prediction};
@@ -25,6 +26,9 @@ const CHANGE_EVERY: u64 = 1500;
 
 /// Nanoseconds that running one frame stays below, unless the machine is very busy.
 const MOMENT: u64 = 30_000_000;
+
+/// First fragments are remembered for a shorter time.
+const FRAGMENTS_FORGOTTEN: Duration = Duration::from_secs(6);
 
 /// Every case.
 pub fn trials(flags: &Flags) -> Vec<Trial> {
@@ -56,6 +60,7 @@ struct Comparison<'a> {
     model: Model,
     scene: Scene,
     traffic: Traffic,
+    /// Of each reason, as predicted.
     counted: Vec<u64>,
 }
 
@@ -81,54 +86,79 @@ impl<'a> Comparison<'a> {
         let before = self.counted.clone();
         for index in 0..packets {
             if index.is_multiple_of(CHANGE_EVERY) {
+                self.check_counts()?;
                 let services = self.scene.next();
                 self.node.follow(&services)?;
                 self.model.apply(&services)?;
                 self.traffic.follow(&services);
             }
-            while !self
+            let is_certain = self
                 .compare_one()
-                .with_context(|| format!("frame {index}"))?
-            {
+                .with_context(|| format!("frame {index}"))?;
+            if !is_certain {
                 self.begin_anew()?;
             }
         }
+        self.check_counts()?;
         self.sum_up(packets, &before, start);
         Ok(())
     }
 
-    /// Compares one frame; false if it cannot be known at which tick the program saw it.
+    /// Compares one frame; false if it cannot be known at which tick the program saw it, and that matters.
     fn compare_one(&mut self) -> Result<bool> {
         let (frame, from) = self.traffic.next();
         let tick = settled_tick()?;
         let run = self.node.run(&frame, from)?;
-        if now()? >> TICK_SHIFT != tick {
-            return Ok(false);
-        }
-        let counts = self.node.reasons()?;
-        let counted = which(&self.counted, &counts);
-        self.counted = counts;
-        let prediction = self.model.predict(&frame, from.index, tick as u32);
-        let outcome = match counted {
-            Some(reason) if reason == prediction.reason => {
-                self.model.confirm(&prediction, run.action, &run.frame)
+        let later = now()? >> TICK_SHIFT;
+        let mut prediction = self.model.predict(&frame, from.index, tick as u32);
+        let mut is_certain = true;
+        if later != tick {
+            let other = self.model.predict(&frame, from.index, later as u32);
+            is_certain = other.is_alike(&prediction);
+            if self.counted(prediction.reason)?.is_none() {
+                prediction = other;
             }
-            _ => Err(anyhow!("another reason")),
+        }
+        let counted = self.counted(prediction.reason)?;
+        let outcome = match counted {
+            Some(_) => self.model.confirm(&prediction, run.action, &run.frame),
+            None => Err(anyhow!("another reason")),
         };
         let unknown = outcome
             .with_context(|| story(&frame, from, &prediction, run.action, &run.frame, counted))?;
+        self.counted[prediction.reason as usize] += 1;
         if let Some(tuple) = unknown {
             self.traffic.ask_again(tuple);
         }
         self.traffic.note(prediction.reason, &run.frame);
-        Ok(true)
+        Ok(is_certain)
     }
 
-    /// Waits until every flow is over, and forgets them all.
+    /// The reason, if it was counted once since the last frame.
+    fn counted(&self, reason: Reason) -> Result<Option<Reason>> {
+        let count = self.node.count_of(reason)?;
+        Ok((count == self.counted[reason as usize] + 1).then_some(reason))
+    }
+
+    /// No other reason was counted than those that were predicted.
+    fn check_counts(&self) -> Result<()> {
+        for (reason, count) in Reason::ALL.into_iter().zip(self.node.reasons()?) {
+            let predicted = self.counted[*reason as usize];
+            ensure!(
+                count == predicted,
+                "{} was counted {count} times, not {predicted}",
+                reason.name()
+            );
+        }
+        Ok(())
+    }
+
+    /// Empties the flow table, here and there, and waits until fragments do not follow their first ones: they
+    /// would be the last who name endpoints whose ids may be given to others now.
     fn begin_anew(&mut self) -> Result<()> {
-        sleep(scene::LONGEST_LIFE);
+        self.node.forget_flows()?;
+        sleep(FRAGMENTS_FORGOTTEN);
         self.model.forget_flows();
-        self.counted = self.node.reasons()?;
         Ok(())
     }
 
@@ -142,21 +172,6 @@ impl<'a> Comparison<'a> {
         for ((reason, after), before) in Reason::ALL.iter().zip(&self.counted).zip(before) {
             println!("{:>10} {}", after - before, reason.name());
         }
-    }
-}
-
-/// The one reason that was counted once; nothing if it was not like that.
-fn which(before: &[u64], after: &[u64]) -> Option<Reason> {
-    let mut gone_up = before
-        .iter()
-        .zip(after)
-        .enumerate()
-        .filter(|(_, (a, b))| a != b);
-    match (gone_up.next(), gone_up.next()) {
-        (Some((index, (before, after))), None) if before + 1 == *after => {
-            Reason::ALL.get(index).copied()
-        }
-        _ => None,
     }
 }
 

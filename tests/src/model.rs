@@ -6,6 +6,7 @@
 //! flow's node port: [`Model::confirm`] reads it from the program's output, checks that it was free,
 //! and adopts it.
 
+mod clamp;
 mod decide;
 mod fragment;
 mod life;
@@ -30,6 +31,7 @@ use lb_userspace::table::{self, SlotCount, Table};
 use lb_userspace::weights::Weight;
 
 use crate::packet::{Mac, TCP, UDP};
+use clamp::clamp;
 pub use decide::ONE_BUFFER;
 use fragment::Fragments;
 pub use life::Idle;
@@ -84,6 +86,8 @@ pub struct Prediction {
     pub action: u32,
     now: u32,
     before: Vec<u8>,
+    /// The largest segment its TCP options may announce.
+    most: Option<u16>,
     sent: Option<Sent>,
     effect: Effect,
     remembered: Remembered,
@@ -333,6 +337,7 @@ impl Model {
             action,
             now,
             before: frame.to_owned(),
+            most: self.most(frame, &effect),
             sent,
             effect,
             remembered,
@@ -403,6 +408,22 @@ impl Model {
         Ok(None)
     }
 
+    /// The largest segment that a whole packet may announce: of a client's, one that opens; of an endpoint's,
+    /// any with SYN.
+    fn most(&self, frame: &[u8], effect: &Effect) -> Option<u16> {
+        let (Effect::Follow(tuple, _) | Effect::Admit(tuple, _)) = effect else {
+            return None;
+        };
+        let read = read(frame).ok()?;
+        let is_meant = if read.destination == tuple.service {
+            read.opens()
+        } else {
+            read.has_syn()
+        };
+        let service = self.service(tuple.service, tuple.protocol)?;
+        service.wanted.delivery.mss.filter(|_| is_meant)
+    }
+
     /// Makes a flow findable by its node port, which no other live flow to the endpoint may have.
     fn name_back(&mut self, tuple: Tuple, flow: Flow, now: u32) -> Result<()> {
         let Some(back) = flow.back(tuple.protocol) else {
@@ -442,6 +463,16 @@ impl Model {
 type Turn = (SocketAddr, SocketAddr);
 
 impl Prediction {
+    /// Whether nothing but the time differs, and that makes no difference.
+    #[must_use]
+    pub fn is_alike(&self, other: &Self) -> bool {
+        let this = Self {
+            now: other.now,
+            ..self.clone()
+        };
+        this == *other && self.remembered.is_none()
+    }
+
     /// Takes the node port out of the program's output if it could not be predicted, and tells it.
     fn adopt_node_port(&mut self, out: &[u8]) -> Option<u16> {
         let Turned::Packet(read, Goal::Turn((source, _))) = &mut self.sent.as_mut()?.turned else {
@@ -476,27 +507,29 @@ impl Prediction {
         let Some(sent) = &self.sent else {
             return self.before.clone();
         };
+        // Before anything else, so that the answer to a SYN which is too big quotes the lower size.
+        let before = match (self.most, read(&self.before)) {
+            (Some(most), Ok(read)) => clamp(&self.before, &read, most),
+            _ => self.before.clone(),
+        };
         let mut frame = match &sent.turned {
-            Turned::Packet(read, Goal::Turn(to)) => turn(&self.before, read, *to),
-            Turned::Packet(
-                Read {
-                    network, length, ..
-                },
-                Goal::Carry(carry),
-            )
-            | Turned::Carried(
+            Turned::Packet(read, Goal::Turn(to)) => turn(&before, read, *to),
+            Turned::Packet(read, Goal::Carry(carry)) => {
+                wrap(&before, read.network, read.length, carry)
+            }
+            Turned::Carried(
                 Part {
                     network, length, ..
                 },
                 carry,
-            ) => wrap(&self.before, *network, *length, carry),
-            Turned::Later(part, addresses) => fragment::turn(&self.before, part, *addresses),
-            Turned::Error(error, to) => message::turn_error(&self.before, error, *to),
-            Turned::Echo(part) => message::turn_echo(&self.before, part),
+            ) => wrap(&before, *network, *length, carry),
+            Turned::Later(part, addresses) => fragment::turn(&before, part, *addresses),
+            Turned::Error(error, to) => message::turn_error(&before, error, *to),
+            Turned::Echo(part) => message::turn_echo(&before, part),
             Turned::Told(mtu) => {
-                let mut told = too_big(&self.before, *mtu);
+                let mut told = too_big(&before, *mtu);
                 if sent.destination_mac.is_some() {
-                    told.extend(&self.before[told_of(&self.before)..]);
+                    told.extend(&before[told_of(&before)..]);
                 }
                 told
             }

@@ -8,16 +8,15 @@
 //! Frames are given to the program by BPF_PROG_TEST_RUN; nothing is ever sent. IPv6 addresses have the
 //! same last byte.
 
+mod raw_maps;
+mod raw_table;
+mod runner;
+
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::panic::resume_unwind;
 use std::thread;
 
 use anyhow::{Context as _, Result, ensure};
-use aya::maps::{Array, Map, MapData};
-use lb_common::address::{V4, V6};
-use lb_common::hash;
-use lb_common::limits::PAGE_SLOTS;
-use lb_common::record::{self, TableRef};
 use lb_common::verdict::Reason;
 use lb_userspace::dataplane::{
     Dataplane, EndpointReport, FlowReport, Interface, Options, Run, XdpMode, interface_index,
@@ -27,6 +26,8 @@ use lb_userspace::lab::{Lab, Topology};
 
 use crate::model::Route;
 use crate::packet::Mac;
+pub use raw_table::{Page, RawTable, pages_of};
+pub use runner::Runner;
 
 /// Key of the hashes.
 pub const SEED: u64 = 42;
@@ -243,39 +244,36 @@ impl Node {
             .pop())
     }
 
-    /// Empties every slot of the only service's table, but the one of this client's flows.
+    /// The loaded program, to be run by another thread meanwhile; it too must be within.
     ///
     /// # Errors
-    /// If the maps cannot be read or written.
-    pub fn empty_all_slots_but_one_of(&self, client: IpAddr, ports: (u16, u16)) -> Result<()> {
-        let map = |name: &str| MapData::from_pin(self.lab.pins().join(name));
-        let services = Array::<_, [u64; 8]>::try_from(Map::Array(map("SERVICES")?))?;
-        // Words of `lb_common::record::Service`: address twice, identity, basis, table.
-        let [_, _, _, basis, table, ..] = services
-            .iter()
-            .find_map(|service| {
-                // One that was taken away may still be there for its flows.
-                service.ok().filter(|words| {
-                    words[2] > record::Service::REMOVED && words[4] != TableRef::NONE
-                })
-            })
-            .context("there is no service")?;
-        let keys = hash::keys(SEED);
-        let hash = match client {
-            IpAddr::V4(v4) => hash::flow(&keys, basis, V4::from_bytes(v4.octets()), ports),
-            IpAddr::V6(v6) => hash::flow(&keys, basis, V6::from_bytes(v6.octets()), ports),
-        };
-        let table = TableRef::from_word(table);
-        let mask = u32::from(table.mask);
-        ensure!(mask < PAGE_SLOTS, "the table has more than one page");
-        let (page, place) = table.locate(hash::slot(hash, mask));
-        let map = Map::Array(map("SLOTS")?);
-        let mut slots = Array::<_, [u16; PAGE_SLOTS as usize]>::try_from(map)?;
-        let before = slots.get(&page, 0)?;
-        let mut after = [0; PAGE_SLOTS as usize];
-        after[place] = before[place];
-        slots.set(page, after, 0)?;
-        Ok(())
+    /// If the kernel does not give another handle of it.
+    pub fn runner(&mut self) -> Result<Runner> {
+        Runner::of(self.dataplane_mut()?.program_info()?)
+    }
+
+    /// The only service's table as it lies in the maps.
+    ///
+    /// # Errors
+    /// If there is no service, or the maps cannot be opened.
+    pub fn raw_table(&self) -> Result<RawTable> {
+        RawTable::open(&self.lab.pins())
+    }
+
+    /// How often this reason was met.
+    ///
+    /// # Errors
+    /// If there is no dataplane.
+    pub fn count_of(&self, reason: Reason) -> Result<u64> {
+        Ok(self.dataplane()?.count_of(reason))
+    }
+
+    /// Empties the flow table.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn forget_flows(&self) -> Result<()> {
+        raw_maps::forget_flows(&self.lab.pins())
     }
 
     /// A client nobody was before, behind the gateway.

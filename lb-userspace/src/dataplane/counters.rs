@@ -188,6 +188,11 @@ pub fn reset(ebpf: &mut Ebpf, cpus: &Mapped, id: u16) -> Result<()> {
         .context("reset an endpoint's counters")
 }
 
+/// How often a reason was met.
+pub fn of_reason(cpus: &Mapped, reason: Reason) -> u64 {
+    sum_of(cpus, offset_of!(Cpu, reasons) / WORD + reason as usize)
+}
+
 /// Every reason with its count.
 pub fn reasons(cpus: &Mapped) -> Vec<ReasonCount> {
     Reason::ALL
@@ -196,7 +201,7 @@ pub fn reasons(cpus: &Mapped) -> Vec<ReasonCount> {
             verdict: reason.verdict().name().to_owned(),
             reason: reason.name().to_owned(),
             meaning: reason.meaning().to_owned(),
-            packets: sum_of(cpus, offset_of!(Cpu, reasons) / WORD + reason as usize),
+            packets: of_reason(cpus, reason),
         })
         .collect()
 }

@@ -31,6 +31,7 @@ use aya::Ebpf;
 use aya::programs::{ProgramInfo, TestRun as _, TestRunOptions};
 use lb_common::address::{IPV4, IPV6, standard};
 use lb_common::record::{Endpoint, TableRef};
+use lb_common::verdict::Reason;
 
 use crate::desired::{Desired, Protocol};
 use crate::plan::{Ids, Image, Numbers, Plan, Tables, Write};
@@ -345,6 +346,11 @@ impl Dataplane {
     /// Every reason with its count.
     pub fn reasons(&self) -> Vec<ReasonCount> {
         counters::reasons(self.maps.cpus())
+    }
+
+    /// How often one reason was met.
+    pub fn count_of(&self, reason: Reason) -> u64 {
+        counters::of_reason(self.maps.cpus(), reason)
     }
 
     /// Follows what changes by itself: which interfaces there are and what XDP can do on them, and

@@ -1,5 +1,6 @@
 //! What is carried as it is: to a neighbour, in tunnels of either family.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use lb_common::address::{V4, V6};
@@ -240,6 +241,22 @@ pub const CASES: &[Case] = &[
         }
     }),
     (
+        "an option that claims more than the header keeps a SYN as it is",
+        |stage| {
+            for world in stage.families() {
+                let mut service = service(world, Tcp, Mode::Dsr, at(world.is_v4(), 1, 2));
+                service.delivery.mss = Some(1400);
+                stage.follow(&[service]);
+                let world = fresh(stage, world);
+                for length in [64 + 4, 200, 255] {
+                    let packet = syn(world).tcp_options(&[9, length, 0, 0, 2, 4, 5, 0xb4]);
+                    let way = stage.to(1, 2);
+                    stage.leaves(&packet, way, &packet.clone().one_hop_on());
+                }
+            }
+        },
+    ),
+    (
         "nat: a SYN+ACK announces no larger segments than allowed",
         |stage| {
             for world in stage.families() {
@@ -365,18 +382,129 @@ pub const CASES: &[Case] = &[
         "errors about an endpoint's answers are carried to it as they came",
         |stage| {
             for world in stage.families() {
+                let kinds: &[(u8, u8)] = if world.is_v4() {
+                    &[(3, 4), (3, 1), (3, 3), (11, 0), (12, 0)]
+                } else {
+                    &[(2, 0), (1, 0), (1, 4), (3, 0), (4, 1)]
+                };
                 for (mode, endpoint) in ways(world, 1) {
+                    let kind = kinds[0];
+                    let world = follow(stage, world, Udp, mode, endpoint);
+                    let hash = hash_of(world, UDP, CLIENT_PORT);
+                    carries_by(stage, world, &datagram(world), (mode, endpoint), hash);
+                    let answer = datagram(world).answered().ip_bytes();
+                    let error = router_error(world, kind).payload(&answer);
+                    carries(stage, world, &error, (mode, endpoint));
                     let world = follow(stage, world, Tcp, mode, endpoint);
                     let hash = hash_of(world, TCP, CLIENT_PORT);
                     carries_by(stage, world, &syn(world), (mode, endpoint), hash);
                     let answer = syn(world).answered().ip_bytes();
-                    let kind = if world.is_v4() { (3, 4) } else { (2, 0) };
+                    for &kind in kinds {
+                        let error = router_error(world, kind).payload(&answer);
+                        carries_by(stage, world, &error, (mode, endpoint), hash);
+                    }
                     let error = router_error(world, kind).payload(&answer);
-                    carries_by(stage, world, &error, (mode, endpoint), hash);
                     stage.passes(&error.hops(1), Expiring);
                     let other = between(world.client, world.vip).tcp(SYN, CLIENT_PORT + 1, WEB);
                     let error = router_error(world, kind).payload(&other.answered().ip_bytes());
                     stage.passes(&error, UnrelatedError);
+                }
+            }
+        },
+    ),
+    (
+        "errors about the tunnels themselves pass, for the kernel to know",
+        |stage| {
+            for world in stage.families() {
+                for (mode, endpoint) in ways(world, 1).into_iter().filter(|it| it.0.is_tunnel()) {
+                    let world = follow(stage, world, Tcp, mode, endpoint);
+                    tunnels(stage, world, &syn(world), mode, (endpoint, (1, 2)));
+                    let outer = eth().ip(endpoint.source, endpoint.address.ip());
+                    let hash = hash_of(world, TCP, CLIENT_PORT);
+                    let sent = outer_of(outer, world, &syn(world), mode, hash);
+                    let (router, kind) = match endpoint.source {
+                        IpAddr::V4(_) => (v4(1, 3), (3, 4)),
+                        IpAddr::V6(_) => (v6(1, 3), (2, 0)),
+                    };
+                    let error = between(router, endpoint.source)
+                        .message(kind.0, kind.1, [0, 0, 5, 0])
+                        .payload(&sent.ip_bytes());
+                    stage.passes(&error, UnrelatedError);
+                }
+            }
+        },
+    ),
+    ("an echo request is answered whatever the mode", |stage| {
+        for world in stage.families() {
+            for (mode, endpoint) in ways(world, 1) {
+                for protocol in [Tcp, Udp] {
+                    let mut answering = service(world, protocol, mode, endpoint);
+                    answering.echo = true;
+                    stage.follow(&[answering]);
+                    let (asks, answers) = if world.is_v4() { (8, 0) } else { (128, 129) };
+                    let request = between(world.client, world.vip).message(asks, 0, [1, 2, 0, 3]);
+                    let reply = between(world.vip, world.client).message(answers, 0, [1, 2, 0, 3]);
+                    let (from, way) = (stage.node.client, stage.to_clients());
+                    let (request, reply) = (request.payload(b"echo"), reply.payload(b"echo"));
+                    stage.sends(&request, from, way, &reply);
+                }
+            }
+        }
+    }),
+    (
+        "gue: source ports spread the flows of one client",
+        |stage| {
+            for world in stage.families() {
+                for endpoint in [at(true, 1, 2), at(false, 1, 2)] {
+                    let world = follow(stage, world, Udp, GUE, endpoint);
+                    let mut ports = BTreeSet::new();
+                    for port in 0..64 {
+                        let packet = between(world.client, world.vip).udp(CLIENT_PORT + port, WEB);
+                        tunnels(stage, world, &packet, GUE, (endpoint, (1, 2)));
+                        let hash = hash_of(world, UDP, CLIENT_PORT + port);
+                        ports.insert(0xc000 | hash as u16 & 0x3fff);
+                    }
+                    assert!(ports.len() > 60, "{} source ports of 64 flows", ports.len());
+                }
+            }
+        },
+    ),
+    (
+        "services at one address have flows of their own, whatever their modes",
+        |stage| {
+            for world in stage.families() {
+                let (one, two) = (at(world.is_v4(), 1, 2), at(world.is_v4(), 2, 2));
+                let named = |name: &str, port, service: Service| {
+                    let mut service = service;
+                    service.name = name.to_owned();
+                    service.address.set_port(port);
+                    service
+                };
+                stage.follow(&[
+                    named("direct", WEB, service(world, Tcp, Mode::Dsr, one)),
+                    named("tunnel", WEB, service(world, Udp, Mode::Ipip, two)),
+                    named("turned", WEB + 1, service(world, Tcp, Mode::Nat, two)),
+                ]);
+                // The same client port to each.
+                let world = fresh(stage, world);
+                let to = |protocol, flags, port| {
+                    let packet = between(world.client, world.vip);
+                    match protocol {
+                        Tcp => packet.tcp(flags, CLIENT_PORT, port),
+                        Udp => packet.udp(CLIENT_PORT, port),
+                    }
+                };
+                let ways = (stage.to(1, 2), stage.to(2, 2));
+                for flags in [SYN, ACK] {
+                    let direct = to(Tcp, flags, WEB);
+                    stage.leaves(&direct, ways.0, &direct.clone().one_hop_on());
+                    let tunnel = to(Udp, flags, WEB);
+                    tunnels(stage, world, &tunnel, Mode::Ipip, (two, (2, 2)));
+                    let turned = to(Tcp, flags, WEB + 1);
+                    stage.forwards(&turned, ways.1, |node_port| {
+                        let ends = ((two.source, node_port), (two.address.ip(), WEB));
+                        turned.clone().turned(ends.0, ends.1)
+                    });
                 }
             }
         },

@@ -1,6 +1,10 @@
 //! No room: the new flow is refused by name, and no other is harmed.
 
+use std::net::IpAddr;
+
+use lb_common::verdict::Reason;
 use lb_common::verdict::Reason::*;
+use lb_tests::model::read;
 use lb_tests::node::Load;
 use lb_tests::packet::{ACK, Packet, RST, SYN};
 use lb_userspace::desired::Protocol::Tcp;
@@ -10,7 +14,7 @@ use super::stage::{Stage, between};
 use super::world::{CLIENT_PORT, ENDPOINT, WEB, World};
 
 /// A case on a node of its own.
-type Case = (&'static str, Load, fn(&mut Stage<'_>));
+pub type Case = (&'static str, Load, fn(&mut Stage<'_>));
 
 pub const CASES: &[Case] = &[
     (
@@ -117,33 +121,44 @@ pub const CASES: &[Case] = &[
         },
     ),
     (
-        "a flow looks at its own slot and no other",
-        Load {
-            flows: 4096,
-            ports: (10_240, 29_999),
-            mtu: 1500,
-        },
+        "a flow looks at its own slot and no other: all the rest are empty",
+        ROOMY,
         |stage| {
             for world in stage.families() {
                 follow(stage, world);
-                let spared = stage
-                    .node
-                    .empty_all_slots_but_one_of(world.client, (CLIENT_PORT, WEB));
-                spared.expect("the slots are written");
+                poison(stage, world, 0);
                 sent(stage, world, 0, SYN);
-                let mut empty = 0;
-                for port in 1..200 {
-                    let syn = packet(world, port, SYN);
-                    let run = stage
-                        .node
-                        .run(&syn.bytes(), stage.node.client)
-                        .expect("a run");
-                    empty += u32::from(run.action == lb_tests::model::XDP_DROP);
-                }
+                let empty = (1..200)
+                    .filter(|&port| action(stage, world, port).0 == EmptySlot)
+                    .count();
                 // One slot of 256 is left.
                 assert!(empty > 190, "{empty} of 199 met an empty slot");
-                let reasons = stage.node.reasons().expect("reasons");
-                assert!(reasons[EmptySlot as usize] >= u64::from(empty));
+                // The flow's packets need no slot.
+                poison(stage, world, 0);
+                sent(stage, world, 0, ACK);
+            }
+        },
+    ),
+    (
+        "a flow looks at its own slot and no other: all the rest name another endpoint",
+        ROOMY,
+        |stage| {
+            for world in stage.families() {
+                let poisoned = world.endpoint(2, 2);
+                stage.follow(&[world.web_at(Tcp, poisoned)]);
+                let id = slot(stage);
+                let both = [
+                    ("old", 1, &[world.endpoint(1, 2)][..]),
+                    ("new", 0, &[poisoned]),
+                ];
+                stage.follow(&[world.web(Tcp, &both)]);
+                assert_ne!(slot(stage), id);
+                poison(stage, world, id);
+                sent(stage, world, 0, SYN);
+                let away = (1..200)
+                    .filter(|&port| action(stage, world, port).1 == poisoned.address.ip())
+                    .count();
+                assert!(away > 190, "{away} of 199 met another slot");
             }
         },
     ),
@@ -160,9 +175,39 @@ const FEW_PORTS: Load = Load {
     ports: (10_240, 10_243),
     mtu: 1500,
 };
+const ROOMY: Load = Load {
+    flows: 4096,
+    ports: (10_240, 29_999),
+    mtu: 1500,
+};
 
 fn follow(stage: &mut Stage<'_>, world: World) {
     stage.follow(&[world.web_at(Tcp, world.endpoint(1, 2))]);
+}
+
+/// Fills all slots but that of the client's first flow.
+fn poison(stage: &mut Stage<'_>, world: World, id: u16) {
+    let mut raw = stage.node.raw_table().expect("the maps");
+    raw.fill_all_slots_but_one_of(world.client, (CLIENT_PORT, WEB), id)
+        .expect("the slots are written");
+}
+
+/// The endpoint id in the first slot.
+fn slot(stage: &Stage<'_>) -> u16 {
+    let raw = stage.node.raw_table().expect("the maps");
+    let table = raw.in_force().expect("a table");
+    raw.page(table.page).expect("a page")[0]
+}
+
+/// The reason that is counted of a new flow, and where it goes.
+fn action(stage: &mut Stage<'_>, world: World, port: u16) -> (Reason, IpAddr) {
+    let before = stage.node.reasons().expect("reasons");
+    let frame = packet(world, port, SYN).bytes();
+    let run = stage.node.run(&frame, stage.node.client).expect("a run");
+    let after = stage.node.reasons().expect("reasons");
+    let counted = before.iter().zip(&after).position(|(a, b)| a != b);
+    let to = read(&run.frame).expect("a packet").destination.ip();
+    (Reason::ALL[counted.expect("a reason")], to)
 }
 
 fn packet(world: World, port: u16, flags: u8) -> Packet {

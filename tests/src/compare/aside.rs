@@ -3,6 +3,7 @@
 use lb_tests::node::client;
 use lb_tests::packet::{Packet, eth};
 
+use super::mutate::mutate;
 use super::traffic::Traffic;
 
 impl Traffic {
@@ -22,7 +23,13 @@ impl Traffic {
         }
         let first = pieces.remove(0);
         let port = self.ports[usize::from(!is_client)];
-        self.next.extend(pieces.into_iter().map(|it| (it, port)));
+        for piece in pieces {
+            let mut piece = piece.bytes();
+            if self.dice.u8(..8) == 0 {
+                mutate(&mut self.dice, &mut piece);
+            }
+            self.next.push_back((piece, port));
+        }
         first
     }
 

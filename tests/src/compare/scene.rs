@@ -13,9 +13,6 @@ use lb_userspace::desired::{
 use lb_userspace::lab::{VIP_V4, VIP_V6};
 use lb_userspace::weights::from_relative;
 
-/// No flow is live after this silence: the limits below, and ten ticks for closed ones.
-pub const LONGEST_LIFE: Duration = Duration::from_secs(12);
-
 /// Virtual addresses of each family: one whose services have one port or a few, and one with every port.
 const VIPS: [(IpAddr, IpAddr); 2] = [
     (IpAddr::V4(VIP_V4), IpAddr::V4(Ipv4Addr::new(10, 99, 0, 2))),
@@ -91,10 +88,6 @@ impl Scene {
 
     /// Port 9000 translates; every other service does now this and now that.
     fn delivery(&mut self, address: SocketAddr) -> Delivery {
-        let network = match address {
-            SocketAddr::V4(_) => [172, 16, 0, 0].into(),
-            SocketAddr::V6(_) => "fd00:1::".parse().expect("an address"),
-        };
         let mode = match self.dice.u8(..4) {
             _ if address.port() == 9000 => Mode::Nat,
             0 => Mode::Nat,
@@ -102,16 +95,29 @@ impl Scene {
             2 => Mode::Ipip,
             _ => Mode::Gue { port: 6080 },
         };
-        let bits = self.dice.u8(16..31) + if address.is_ipv4() { 0 } else { 80 };
-        let is_spread = mode.is_tunnel() && self.dice.bool();
         Delivery {
             mode,
-            tunnel_source: is_spread.then_some(Network {
-                address: network,
-                bits,
-            }),
-            mss: None,
+            tunnel_source: None,
+            mss: self.dice.bool().then(|| self.dice.u16(500..1500)),
         }
+    }
+
+    /// Of which family the endpoints are: tunnels may be of either.
+    fn outer(&mut self, service: SocketAddr, delivery: &mut Delivery) -> bool {
+        if !delivery.mode.is_tunnel() {
+            return service.is_ipv4();
+        }
+        let is_v4 = self.dice.bool();
+        let network = if is_v4 {
+            [172, 16, 0, 0].into()
+        } else {
+            "fd00:1::".parse().expect("an address")
+        };
+        delivery.tunnel_source = self.dice.bool().then(|| Network {
+            address: network,
+            bits: self.dice.u8(16..31) + if is_v4 { 0 } else { 80 },
+        });
+        is_v4
     }
 
     fn service(
@@ -120,7 +126,8 @@ impl Scene {
         (address, ports): (SocketAddr, Ports),
         protocol: Protocol,
     ) -> Service {
-        let delivery = self.delivery(address);
+        let mut delivery = self.delivery(address);
+        let is_v4 = self.outer(address, &mut delivery);
         // Where packets are not translated an endpoint has the service's port, or with several each.
         let its_own = if ports == Ports::One {
             address.port()
@@ -137,9 +144,12 @@ impl Scene {
             self.dice.u64(0..3),
         ];
         let weights = from_relative(&numbers).expect("the first is not zero");
-        let place = |segment, host| match address {
-            SocketAddr::V4(_) => v4(segment, host),
-            SocketAddr::V6(_) => v6(segment, host),
+        let place = |segment, host| {
+            if is_v4 {
+                v4(segment, host)
+            } else {
+                v6(segment, host)
+            }
         };
         let endpoint = |segment, host, port| Endpoint {
             address: SocketAddr::new(place(segment, host), port),
@@ -161,18 +171,25 @@ impl Scene {
             name,
             address,
             protocol,
-            slots: if address.port() == 9000 { 1024 } else { 256 },
+            // Of several pages, of one, of a part of one.
+            slots: match (address.port(), protocol) {
+                (9000, Protocol::Tcp) => 4096,
+                (9000, Protocol::Udp) => 1024,
+                _ => 256,
+            },
             ports,
             selection: Selection {
                 rules: self.rules(address, protocol),
                 ..selection(address, protocol)
             },
             delivery,
+            // As long as first fragments are remembered at least: once no flow is on an endpoint that has left,
+            // its id may be another's.
             idle: Idle {
                 opening: Duration::from_secs(3),
                 open: Duration::from_secs(9),
-                closing: Duration::from_secs(2),
-                udp: Duration::from_secs(2),
+                closing: Duration::from_secs(3),
+                udp: Duration::from_secs(3),
             },
             // Changes with the weights, so that an address is answered for now and then.
             echo: self.dice.u8(..8) == 0,

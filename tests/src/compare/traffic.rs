@@ -13,11 +13,15 @@ use lb_tests::packet::{
 };
 use lb_userspace::desired::{Protocol, Service};
 
+use super::mutate::{cut_everywhere, mutate};
+
 /// Forwarded packets that answers are made for.
 const REMEMBERED: usize = 2048;
 /// A frame with so much to carry lies in several buffers, whatever the kernel. With less, but for a few
 /// headers, it does not.
 const CLEARLY_IN_PIECES: usize = 3600;
+/// Frames are cut at every length up to this: behind every header, an error's quote included.
+const LONGEST_CUT: usize = 180;
 /// Clients, and source ports of each.
 const CLIENTS: u16 = 60;
 const PORTS: u16 = 30;
@@ -40,7 +44,7 @@ pub struct Traffic {
     pub(super) services: Vec<(SocketAddr, u16, u8)>,
     asked: Vec<Asked>,
     /// What comes next, as it is.
-    pub(super) next: VecDeque<(Packet, Port)>,
+    pub(super) next: VecDeque<(Vec<u8>, Port)>,
 }
 
 impl Traffic {
@@ -99,35 +103,32 @@ impl Traffic {
             TCP => packet.tcp(ACK, source, destination),
             _ => packet.udp(source, destination),
         };
-        self.next.push_front((packet, self.ports[0]));
+        self.next.push_front((packet.bytes(), self.ports[0]));
     }
 
     /// A frame and where it comes in.
     pub fn next(&mut self) -> (Vec<u8>, Port) {
-        if let Some((packet, port)) = self.next.pop_front() {
-            return (packet.bytes(), port);
+        if let Some(next) = self.next.pop_front() {
+            return next;
         }
         let packet = match self.dice.u8(..100) {
             0..=48 => self.of_client(),
-            49..=79 => self.of_endpoint(),
-            80..=83 => self.fragments(),
-            84..=90 => self.error(),
+            49..=77 => self.of_endpoint(),
+            78..=82 => self.fragments(),
+            83..=90 => self.error(),
             91 => self.echo(),
             92..=95 => self.of_stranger(),
             _ => return (self.noise(), self.ports[0]),
         };
         let mut frame = self.dressed(packet).bytes();
-        match self.dice.u8(..100) {
-            0..=12 => self.flip_bits(&mut frame),
-            13..=16 => frame.truncate(self.dice.usize(14..=frame.len())),
-            17..=19 => {
-                let place = self.dice.usize(..frame.len());
-                frame[place] = self.dice.u8(..);
-            }
-            20 => frame.extend((0..self.dice.usize(..60)).map(|_| 0)),
-            _ => {}
-        }
         let port = self.ports[usize::from(self.dice.u8(..20).saturating_sub(17))];
+        if self.dice.u16(..3000) == 0 {
+            let cut = cut_everywhere(&frame, LONGEST_CUT);
+            self.next.extend(cut.map(|frame| (frame, port)));
+        }
+        if self.dice.u8(..100) < 30 {
+            mutate(&mut self.dice, &mut frame);
+        }
         (frame, port)
     }
 
@@ -237,7 +238,7 @@ impl Traffic {
             4 => packet = packet.qinq(self.dice.u16(..4096), 9),
             5 => packet = packet.qinq(1, 2).vlan(3),
             6 => packet = packet.fragment(self.dice.u16(..3), self.dice.bool()),
-            7 | 8 => packet = packet.options(&vec![1; 4 * self.dice.usize(..11)]),
+            7 | 8 => packet = packet.options(&self.bytes_of_words(11)),
             9..=12 => {
                 for _ in 0..self.dice.u8(1..6) {
                     let kind = [
@@ -251,14 +252,41 @@ impl Traffic {
             }
             _ => {}
         }
-        packet
+        match self.dice.u8(..10) {
+            0 => packet.tcp_options(&self.bytes_of_words(11)),
+            1..=3 => {
+                let options = self.tcp_options();
+                packet.tcp_options(&options)
+            }
+            _ => packet,
+        }
     }
 
-    fn flip_bits(&mut self, frame: &mut [u8]) {
-        for _ in 0..self.dice.u8(1..4) {
-            let place = self.dice.usize(..frame.len().min(80));
-            frame[place] ^= 1 << self.dice.u8(..8);
+    /// Fewer than `most` words of anything.
+    fn bytes_of_words(&mut self, most: usize) -> Vec<u8> {
+        (0..4 * self.dice.usize(..most))
+            .map(|_| self.dice.u8(..))
+            .collect()
+    }
+
+    /// Options of the usual kinds in any order, and up to a whole word.
+    fn tcp_options(&mut self) -> Vec<u8> {
+        let mut options = Vec::new();
+        for _ in 0..self.dice.usize(1..7) {
+            let [a, b] = self.dice.u16(..2000).to_be_bytes();
+            match self.dice.u8(..7) {
+                0 | 1 => options.extend([2, 4, a, b]),
+                2 => options.extend([4, 2]),
+                3 => options.extend([3, 3, 7]),
+                4 => options.extend([8, 10, a, b, 0, 1, 0, 0, 0, 2]),
+                5 => options.push(1),
+                // Says more or less than there is.
+                _ => options.extend([a, b]),
+            }
         }
+        options.truncate(40);
+        options.resize(options.len().next_multiple_of(4), self.dice.u8(..2));
+        options
     }
 
     fn noise(&mut self) -> Vec<u8> {

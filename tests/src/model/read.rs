@@ -33,6 +33,12 @@ impl Read {
         self.flags & (SYN | ACK | RST) == SYN
     }
 
+    /// SYN, whatever else.
+    #[must_use]
+    pub fn has_syn(&self) -> bool {
+        self.flags & SYN != 0
+    }
+
     /// FIN.
     #[must_use]
     pub fn finishes(&self) -> bool {

@@ -5,6 +5,7 @@
 //! | [`shares`] | new flows follow the weights |
 //! | [`select`] | turns, affinity and rules |
 //! | [`sticky`] | flows stay where they are, also ten thousand of them |
+//! | [`exchange`] | weights changed under load: the old ones or the new ones |
 //! | [`flood`] | spoofed packets in masses harm nobody |
 //! | [`life`] | `lbd` killed, stopped, started twice, told to read its file again, detached |
 //! | [`paths`] | neighbours from cold, large transfers, generic mode, what is not ours |
@@ -22,9 +23,11 @@
 
 mod aside;
 mod beside;
+mod changes;
 mod commands;
 mod counters;
 mod demonstration;
+mod exchange;
 mod flood;
 mod kernel_tunnels;
 mod life;
@@ -49,6 +52,7 @@ pub fn trials() -> Vec<Trial> {
         shares::trials(),
         select::trials(),
         sticky::trials(),
+        exchange::trials(),
         flood::trials(),
         life::trials(),
         modes::trials(),

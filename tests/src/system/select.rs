@@ -1,12 +1,15 @@
 //! Turns, affinity and rules.
 
+use std::collections::BTreeSet;
 use std::fs;
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::time::Duration;
 
-use anyhow::{Result, ensure};
-use lb_userspace::lab::{Configuration, Family, Topology};
+use anyhow::{Context as _, Result, ensure};
+use lb_userspace::lab::{Ask, Configuration, Family, Topology, Transport};
 use libtest_mimic::Trial;
 
-use super::scene::{ECHO, SERVICES, Scene};
+use super::scene::{ECHO, SERVICES, Scene, UDP};
 use super::trial::trial;
 
 pub(super) fn trials() -> Vec<Trial> {
@@ -18,6 +21,14 @@ pub(super) fn trials() -> Vec<Trial> {
         trial(
             "a client's flows stay together by affinity",
             clients_stay_together,
+        ),
+        trial(
+            "clients of one network stay together by affinity, and move once",
+            networks_stay_together,
+        ),
+        trial(
+            "services at one address each have their own backends",
+            services_at_one_address,
         ),
         trial(
             "a rule gives its clients their own backend, by weights and reloaded",
@@ -159,5 +170,97 @@ fn clients_stay_together() -> Result<()> {
         last = at_new;
     }
     ensure!(last == 20, "at 100 %: {last}");
+    Ok(())
+}
+
+/// Networks of 16 addresses, two clients in each.
+fn networks_stay_together() -> Result<()> {
+    let mut scene = Scene::without_lbd(&Topology::two_nets())?;
+    let clients: Vec<[Ipv4Addr; 2]> = (1..15)
+        .map(|network| [2, 9].map(|host| Ipv4Addr::new(10, 64, 0, 16 * network + host)))
+        .collect();
+    for address in clients.iter().flatten() {
+        let address = format!("{address}/24");
+        let words = ["address", "add", &address, "dev", "eth0"];
+        scene.lab().client().ip(&words)?;
+    }
+    scene.start_with(&with_keys(&scene, "affinity = \"client-net/28\"")?)?;
+    let mut port = 2000;
+    let mut before = vec![false; clients.len()];
+    for percent in [0, 20, 40, 60, 80, 100] {
+        scene.set_weight(UDP, &[&format!("new={percent}")])?;
+        let mut at_new = Vec::new();
+        for network in &clients {
+            let mut names = BTreeSet::new();
+            for client in network {
+                for _ in 0..3 {
+                    port += 1;
+                    names.insert(asked_from(&scene, (*client, port).into())?);
+                }
+            }
+            ensure!(names.len() == 1, "{network:?} at {percent} %: {names:?}");
+            at_new.push(names.contains("two"));
+        }
+        let went_back = before
+            .iter()
+            .zip(&at_new)
+            .any(|(before, now)| *before && !now);
+        ensure!(!went_back, "at {percent} %: {before:?}, then {at_new:?}");
+        if percent == 40 || percent == 60 {
+            ensure!(
+                at_new.contains(&true) && at_new.contains(&false),
+                "{at_new:?}"
+            );
+        }
+        before = at_new;
+    }
+    ensure!(!before.contains(&false), "at 100 %: {before:?}");
+    Ok(())
+}
+
+/// The server that answers a datagram from this address of the client.
+fn asked_from(scene: &Scene, source: SocketAddr) -> Result<String> {
+    scene.lab().client().run(|| {
+        let socket = UdpSocket::bind(source)?;
+        socket.set_read_timeout(Some(Duration::from_secs(3)))?;
+        socket.connect(UDP.address())?;
+        socket.send(b"hello")?;
+        let mut answer = [0; 64];
+        let length = socket
+            .recv(&mut answer)
+            .with_context(|| format!("no answer to {source}"))?;
+        let answer = String::from_utf8_lossy(&answer[..length]).into_owned();
+        let name = answer.strip_suffix(" hello").context("a wrong answer")?;
+        Ok(name.to_owned())
+    })?
+}
+
+fn services_at_one_address() -> Result<()> {
+    const OTHER_PORT: u16 = 9001;
+    let mut scene = Scene::without_lbd(&Topology::two_nets())?;
+    let (one, two) = (scene.lab().endpoint("one")?, scene.lab().endpoint("two")?);
+    let other = SocketAddr::new(ECHO.address().ip(), OTHER_PORT);
+    let configuration = Configuration::on(&scene.lab().node().interfaces())
+        .service(ECHO.name, Transport::Tcp, ECHO.address())
+        .backend("old", 1, &[ECHO.at(one)])
+        .service(UDP.name, Transport::Udp, UDP.address())
+        .backend("old", 1, &[UDP.at(two)])
+        .service("other", Transport::Tcp, other)
+        .backend("old", 1, &[ECHO.at(two)])
+        .service("other-udp", Transport::Udp, other)
+        .backend("old", 1, &[UDP.at(one)]);
+    scene.start(&configuration)?;
+    for (transport, address, name) in [
+        (Transport::Tcp, ECHO.address(), "one"),
+        (Transport::Udp, UDP.address(), "two"),
+        (Transport::Tcp, other, "two"),
+        (Transport::Udp, other, "one"),
+    ] {
+        let counts = scene
+            .lab()
+            .client()
+            .ask(Ask::new(transport, address, 100))?;
+        ensure!(counts.of(name) == 100, "{transport} {address}: {counts}");
+    }
     Ok(())
 }

@@ -4,12 +4,11 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
-use lb_userspace::api::SetWeights;
-use lb_userspace::client::Client;
 use lb_userspace::lab::{Configuration, Topology, Transport};
 use libtest_mimic::Trial;
 
-use super::scene::{ECHO, PORT, SERVICES, Scene, Service, require_unbroken};
+use super::changes::Changes;
+use super::scene::{ECHO, PORT, SERVICES, Scene, require_unbroken};
 use super::trial::{in_both, trial_alone};
 
 pub(super) fn trials() -> Vec<Trial> {
@@ -26,7 +25,7 @@ pub(super) fn trials() -> Vec<Trial> {
         more_connections_than_ports,
     ));
     trials.push(trial_alone(
-        "ten thousand live connections stay through changes of weights",
+        "ten thousand live connections stay through a thousand changes of weights",
         ten_thousand,
     ));
     trials
@@ -109,6 +108,7 @@ fn more_connections_than_ports() -> Result<()> {
 
 fn ten_thousand() -> Result<()> {
     const COUNT: usize = 10_000;
+    const CHANGES: usize = 1000;
     let mut scene = Scene::without_lbd(&Topology::two_nets())?;
     let (one, two) = (scene.lab().endpoint("one")?, scene.lab().endpoint("two")?);
     let configuration = Configuration::on(&scene.lab().node().interfaces())
@@ -128,57 +128,18 @@ fn ten_thousand() -> Result<()> {
     let held = scene.hold(ECHO, COUNT, Duration::from_secs(1))?;
     eprintln!("{COUNT} connections open after {:.1?}", start.elapsed());
     let mut changes = Changes::of(&scene)?;
-    for number in 0..30 {
+    let start = Instant::now();
+    for number in 0..CHANGES {
         let old = [100, 0, 50, 90, 10][number % 5];
         changes.set(ECHO, &[format!("old={old}%")])?;
-        sleep(Duration::from_millis(100));
     }
+    // So that every conversation has talked through some of the changes.
+    sleep(Duration::from_secs(3).saturating_sub(start.elapsed()));
     let status = scene.json(&["status"])?;
     let live = status["live"]["open"].as_u64().context("open flows")?;
     ensure!(live >= COUNT as u64, "{}", status["live"]);
     let outcome = require_unbroken(held, COUNT)?;
     ensure!(outcome.held.echoed >= 2 * COUNT, "{outcome:?}");
-    changes.tell("30 changes of weights with 10 000 live connections");
+    changes.tell("1000 changes of weights with 10 000 live connections");
     Ok(())
-}
-
-/// Changes of weights, quicker than by a process each, and how soon they were in effect.
-struct Changes {
-    client: Client,
-    runtime: tokio::runtime::Runtime,
-    effects: Vec<f64>,
-}
-
-impl Changes {
-    fn of(scene: &Scene) -> Result<Self> {
-        Ok(Self {
-            client: Client::new(&scene.lab().socket()),
-            runtime: tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()?,
-            effects: Vec::new(),
-        })
-    }
-
-    fn set(&mut self, service: Service, changes: &[String]) -> Result<()> {
-        let asked = SetWeights {
-            service: Some(service.name.to_owned()),
-            changes: changes.to_vec(),
-            dry_run: false,
-        };
-        let answer = self.runtime.block_on(self.client.set_weights(&asked))?;
-        self.effects.extend(answer.effect_ms);
-        Ok(())
-    }
-
-    /// Prints the times: for people, no verdict.
-    fn tell(mut self, what: &str) {
-        self.effects.sort_by(f64::total_cmp);
-        if let [first, .., last] = self.effects[..] {
-            let median = self.effects[self.effects.len() / 2];
-            eprintln!(
-                "{what}: in effect after {first:.1} / {median:.1} / {last:.1} ms (least, median, most)"
-            );
-        }
-    }
 }

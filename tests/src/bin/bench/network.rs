@@ -4,6 +4,7 @@
 //! turn, so what else the machine does meets all of them.
 
 mod contestant;
+mod direct;
 mod entry;
 mod haproxy;
 mod nftables;

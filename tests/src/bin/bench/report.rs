@@ -201,10 +201,12 @@ impl Report {
 /// How every contestant is set up.
 const SET_UP: &str = "Every contestant has namespaces of its own, all alike: veth, GRO on, on the node \
 segmentation left to the interface as well, so that all but lb pass on merged segments. routed: nothing \
-loaded on the node, the server addressed directly. lb: mode nat, native XDP, which on veth has every \
-segment as a frame of its own. nftables: DNAT by `numgen random` with connection tracking, no \
-masquerading. HAProxy: TCP \
-mode, a thread for each CPU, `splice-auto`. nginx: stream, a worker for each CPU, `reuseport`.";
+loaded on the node, the server addressed directly. lb: native XDP, which on veth has every segment as a \
+frame of its own; in `dsr`, `ipip` and `gue` the server holds the virtual address and answers the client by a \
+wire of their own, past the node, so that these save a hop that the routed path has. In `ipip` and `gue` it \
+unpacks by `lbctl decap`, an XDP program more on the way, and announces segments of 1380 bytes. nftables: \
+DNAT by `numgen random` with connection tracking, no masquerading. HAProxy: TCP mode, a thread for each CPU, \
+`splice-auto`. nginx: stream, a worker for each CPU, `reuseport`.";
 
 /// A row of the table of sockets.
 #[derive(Clone, Copy)]

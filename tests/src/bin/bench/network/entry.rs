@@ -12,7 +12,7 @@ use lb_userspace::lab::{
 
 use super::contestant::Contestant;
 use super::service::{BACKENDS, BULK, ECHO, HOST, Service, ports, services, vip};
-use super::{Figures, Line, haproxy, nftables, nginx};
+use super::{Figures, Line, direct, haproxy, nftables, nginx};
 
 /// Connections that questions are asked over.
 pub const CONNECTIONS_KEPT: usize = 16;
@@ -55,7 +55,10 @@ impl Entry {
         for (name, port) in ports(BULK) {
             servers.push(host.bulk(name, port)?);
         }
-        let running = start(contestant, &lab, &services(&lab)?, programs)?;
+        if contestant.answers_directly() {
+            direct::prepare(&lab, contestant, programs)?;
+        }
+        let running = start(contestant, &lab, &services(&lab, contestant)?, programs)?;
         let entry = Self {
             contestant,
             _running: running,
@@ -118,11 +121,13 @@ impl Entry {
         let ask = Ask::new(Transport::Tcp, self.target(family, ECHO), PROBES);
         let counts = self.lab.client().ask(ask)?;
         ensure!(counts.failed() == 0, "{counts}");
-        if self.contestant == Contestant::Routed {
-            return Ok(());
-        }
-        for (name, weight) in BACKENDS {
-            let hits = counts.of(name);
+        let hits = match self.contestant {
+            Contestant::Routed => return Ok(()),
+            // One server has both addresses.
+            _ if self.contestant.answers_directly() => direct::opened(&self.lab, family)?,
+            _ => BACKENDS.map(|(name, _)| counts.of(name)),
+        };
+        for ((name, weight), hits) in BACKENDS.into_iter().zip(hits) {
             ensure!(
                 chance::is_likely(hits, PROBES, f64::from(weight) / 100.0),
                 "`{name}` has {hits} of {PROBES} connections and should have {weight} %"
@@ -140,7 +145,7 @@ fn start(
 ) -> Result<Running> {
     Ok(match contestant {
         Contestant::Routed => Running::Nothing,
-        Contestant::Lb => Running::Balancer(lb(lab, services, programs)?),
+        Contestant::Lb(mode) => Running::Balancer(lb(lab, mode, services, programs)?),
         Contestant::Nftables => {
             nftables::load(lab, services)?;
             Running::Nothing
@@ -150,10 +155,12 @@ fn start(
     })
 }
 
-fn lb(lab: &Lab, services: &[Service], programs: &Path) -> Result<Balancer> {
+fn lb(lab: &Lab, mode: &str, services: &[Service], programs: &Path) -> Result<Balancer> {
     let mut configuration = Configuration::on(&lab.node().interfaces());
     for service in services {
-        configuration = configuration.service(&service.name, Transport::Tcp, service.address);
+        configuration = configuration
+            .service(&service.name, Transport::Tcp, service.address)
+            .setting(&format!("mode = {mode:?}"));
         for endpoint in &service.endpoints {
             configuration =
                 configuration.backend(endpoint.name, endpoint.weight, &[endpoint.address]);

@@ -5,6 +5,9 @@ use std::net::{IpAddr, SocketAddr};
 use anyhow::Result;
 use lb_userspace::lab::{Family, Lab};
 
+use super::contestant::Contestant;
+use super::direct;
+
 /// The endpoint host: one, so that as many threads serve as on the routed path.
 pub const HOST: &str = "server";
 
@@ -52,13 +55,17 @@ pub fn ports(service: u16) -> impl Iterator<Item = (&'static str, u16)> {
         .map(|((name, _), port)| (name, port))
 }
 
-/// The services of a lab.
-pub fn services(lab: &Lab) -> Result<Vec<Service>> {
+/// The services of a lab. Where the port cannot differ from the service's, endpoints differ by address.
+pub fn services(lab: &Lab, contestant: Contestant) -> Result<Vec<Service>> {
     let host = lab.endpoint(HOST)?;
     let service = |(family, port)| Service {
         name: format!("{family:?}-{port}").to_lowercase(),
         address: vip(family, port),
-        endpoints: endpoints(host.address(family), port),
+        endpoints: if contestant.answers_directly() {
+            by_address(family, host.address(family), port)
+        } else {
+            by_port(host.address(family), port)
+        },
     };
     Ok(Family::BOTH
         .into_iter()
@@ -67,7 +74,19 @@ pub fn services(lab: &Lab) -> Result<Vec<Service>> {
         .collect())
 }
 
-fn endpoints(host: IpAddr, service: u16) -> Vec<Endpoint> {
+fn by_address(family: Family, host: IpAddr, port: u16) -> Vec<Endpoint> {
+    BACKENDS
+        .into_iter()
+        .zip([host, direct::second_address(family)])
+        .map(|((name, weight), address)| Endpoint {
+            name,
+            weight,
+            address: SocketAddr::new(address, port),
+        })
+        .collect()
+}
+
+fn by_port(host: IpAddr, service: u16) -> Vec<Endpoint> {
     BACKENDS
         .into_iter()
         .zip(ports(service))
