@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result, anyhow, ensure};
 use lb_common::limits::TICK_SHIFT;
 use lb_common::verdict::Reason;
 use lb_tests::model::{Model, Prediction};
-use lb_tests::node::{Load, Node, Port, Reasons, SEED};
+use lb_tests::node::{Load, Node, Port, SEED};
 use libtest_mimic::Trial;
 use nix::time::{ClockId, clock_gettime};
 
@@ -51,7 +51,6 @@ struct Comparison<'a> {
     model: Model,
     scene: Scene,
     traffic: Traffic,
-    reasons: Reasons,
     /// Of each reason, as predicted.
     counted: Vec<u64>,
 }
@@ -61,7 +60,6 @@ impl<'a> Comparison<'a> {
         let (first, last) = Load::default().ports;
         let model = Model::new(SEED, first..=last, node.routes());
         let counted = node.reasons()?;
-        let reasons = node.raw_reasons()?;
         let scene = Scene::new(seed);
         let traffic = Traffic::new(seed, [node.client, node.one, node.two]);
         Ok(Self {
@@ -69,7 +67,6 @@ impl<'a> Comparison<'a> {
             model,
             scene,
             traffic,
-            reasons,
             counted,
         })
     }
@@ -129,7 +126,7 @@ impl<'a> Comparison<'a> {
 
     /// The reason, if it was counted once since the last frame.
     fn counted(&self, reason: Reason) -> Result<Option<Reason>> {
-        let count = self.reasons.count(reason)?;
+        let count = self.node.reasons()?[reason as usize];
         Ok((count == self.counted[reason as usize] + 1).then_some(reason))
     }
 

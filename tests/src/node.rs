@@ -8,7 +8,7 @@
 //! Frames are given to the program by BPF_PROG_TEST_RUN; nothing is ever sent. IPv6 addresses have the
 //! same last byte.
 
-mod raw_maps;
+mod raw_flows;
 mod raw_table;
 mod runner;
 
@@ -26,7 +26,6 @@ use lb_userspace::lab::{Lab, Topology};
 
 use crate::model::Route;
 use crate::packet::Mac;
-pub use raw_maps::Reasons;
 pub use raw_table::{Page, RawTable, pages_of};
 pub use runner::Runner;
 
@@ -249,20 +248,12 @@ impl Node {
         RawTable::open(&self.lab.pins())
     }
 
-    /// The counters of reasons, for who looks at one of them often.
-    ///
-    /// # Errors
-    /// If the map cannot be opened.
-    pub fn raw_reasons(&self) -> Result<Reasons> {
-        Reasons::open(&self.lab.pins())
-    }
-
     /// Empties the flow table.
     ///
     /// # Errors
     /// If it cannot be written.
     pub fn forget_flows(&self) -> Result<()> {
-        raw_maps::forget_flows(&self.lab.pins())
+        raw_flows::forget(&self.lab.pins())
     }
 
     /// A client nobody was before, behind the gateway.
