@@ -8,7 +8,7 @@
 //! Frames are given to the program by BPF_PROG_TEST_RUN; nothing is ever sent. IPv6 addresses have the
 //! same last byte.
 
-mod raw_maps;
+mod raw_flows;
 mod raw_table;
 mod runner;
 
@@ -273,7 +273,7 @@ impl Node {
     /// # Errors
     /// If it cannot be written.
     pub fn forget_flows(&self) -> Result<()> {
-        raw_maps::forget_flows(&self.lab.pins())
+        raw_flows::forget(&self.lab.pins())
     }
 
     /// A client nobody was before, behind the gateway.

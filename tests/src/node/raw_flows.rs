@@ -1,4 +1,4 @@
-//! Maps past the daemon: a flow table emptied at once.
+//! The flow table past the daemon: emptied at once.
 
 use std::path::Path;
 
@@ -7,7 +7,7 @@ use aya::Pod;
 use aya::maps::{Array, Map, MapData};
 
 /// Empties the flow tables.
-pub(super) fn forget_flows(pins: &Path) -> Result<()> {
+pub(super) fn forget(pins: &Path) -> Result<()> {
     for name in ["FLOWS4", "FLOWS6"] {
         let map = MapData::from_pin(pins.join(name))?;
         match map.info()?.value_size() {
