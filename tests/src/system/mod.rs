@@ -10,7 +10,9 @@
 //! | [`paths`] | neighbours from cold, large transfers, generic mode, what is not ours |
 //! | [`modes`] | endpoints that answer themselves: dsr, ipip, gue |
 //! | [`ports`] | services with several ports |
+//! | [`kernel_tunnels`] | endpoints whose kernel unpacks |
 //! | [`aside`] | large datagrams, errors, echo requests |
+//! | [`beside`] | the same in the modes that carry |
 //! | [`counters`] | what was counted stays counted |
 //! | [`scale`] | a thousand services |
 //! | [`socket`] | the API without our client |
@@ -19,10 +21,12 @@
 //! | [`readme`] | what the README says to type |
 
 mod aside;
+mod beside;
 mod commands;
 mod counters;
 mod demonstration;
 mod flood;
+mod kernel_tunnels;
 mod life;
 mod modes;
 mod paths;
@@ -48,9 +52,11 @@ pub fn trials() -> Vec<Trial> {
         flood::trials(),
         life::trials(),
         modes::trials(),
+        kernel_tunnels::trials(),
         paths::trials(),
         ports::trials(),
         aside::trials(),
+        beside::trials(),
         counters::trials(),
         scale::trials(),
         socket::trials(),
