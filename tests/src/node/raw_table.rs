@@ -35,7 +35,7 @@ impl RawTable {
         let map = |name: &str| MapData::from_pin(pins.join(name)).map(Map::Array);
         let services = Array::<_, [u64; 8]>::try_from(map("SERVICES")?)?;
         let is_service = |words: [u64; 8]| {
-            words[IDENTITY] > record::Service::REMOVED && words[TABLE] != u64::MAX
+            words[IDENTITY] > record::Service::REMOVED && words[TABLE] != TableRef::NONE
         };
         let place = services
             .iter()
@@ -90,7 +90,7 @@ impl RawTable {
     }
 
     /// Fills every slot of the table in force with one endpoint id, but the slot of a client's flow between
-    /// these ports.
+    /// these ports. What was there, for [`RawTable::restore`].
     ///
     /// # Errors
     /// If the maps cannot be read or written.
@@ -99,7 +99,7 @@ impl RawTable {
         client: IpAddr,
         ports: (u16, u16),
         id: u16,
-    ) -> Result<()> {
+    ) -> Result<Vec<(u32, Page)>> {
         let basis = self.services.get(&self.place, 0)?[BASIS];
         let keys = hash::keys(SEED);
         let hash = match client {
@@ -110,8 +110,24 @@ impl RawTable {
         let (page, place) = table.locate(hash::slot(hash, table.mask.into()));
         let mut spared = [slot_of(table, id); PAGE_SLOTS as usize];
         spared[place] = self.slots.get(&page, 0)?[place];
+        let before = pages_of(table)
+            .map(|page| Ok((page, self.slots.get(&page, 0)?)))
+            .collect::<Result<_>>()?;
         self.fill(pages_of(table), id)?;
-        Ok(self.slots.set(page, spared, 0)?)
+        self.slots.set(page, spared, 0)?;
+        Ok(before)
+    }
+
+    /// Writes slots back as they were: the daemon takes them for what it wrote, also for other services that share
+    /// them.
+    ///
+    /// # Errors
+    /// If the map cannot be written.
+    pub fn restore(&mut self, before: Vec<(u32, Page)>) -> Result<()> {
+        for (page, slots) in before {
+            self.slots.set(page, slots, 0)?;
+        }
+        Ok(())
     }
 }
 
