@@ -68,5 +68,5 @@ const _: () = {
     assert!(REASONS as usize <= REASON_PLACES);
     assert!(ENDPOINTS.is_power_of_two());
     assert!(size_of::<Lane>() == 64);
-    assert!(size_of::<Cpu>() % 64 == 0);
+    assert!(size_of::<Cpu>().is_multiple_of(64));
 };

@@ -144,13 +144,19 @@ pub const CASES: &[Case] = &[
         |stage| {
             for world in stage.families() {
                 let poisoned = world.endpoint(2, 2);
-                stage.follow(&[world.web_at(Tcp, poisoned)]);
+                let both = |old, new| {
+                    [
+                        ("old", old, vec![world.endpoint(1, 2)]),
+                        ("new", new, vec![poisoned]),
+                    ]
+                };
+                let follow = |stage: &mut Stage<'_>, backends: [(&str, u32, Vec<_>); 2]| {
+                    let backends = backends.each_ref().map(|it| (it.0, it.1, &it.2[..]));
+                    stage.follow(&[world.web(Tcp, &backends)]);
+                };
+                follow(stage, both(0, 1));
                 let id = slot(stage);
-                let both = [
-                    ("old", 1, &[world.endpoint(1, 2)][..]),
-                    ("new", 0, &[poisoned]),
-                ];
-                stage.follow(&[world.web(Tcp, &both)]);
+                follow(stage, both(1, 0));
                 assert_ne!(slot(stage), id);
                 let restore = poison(stage, world, id);
                 sent(stage, world, 0, SYN);
