@@ -102,7 +102,9 @@ impl Dataplane {
             }
             Ok(ebpf)
         };
-        let takes_frags = frags::are_taken()?;
+        // Where none may run in native mode the other programs would be loaded in vain.
+        let is_native = |it: &Interface| it.mode != XdpMode::Generic;
+        let takes_frags = options.interfaces.iter().any(is_native) && frags::are_taken()?;
         let mut ebpf = load(takes_frags)?;
         let maps = Maps::new(&mut ebpf)?;
         if pinned.is_none() {
