@@ -7,7 +7,7 @@ use crate::limits::{self, PAGE_SLOTS, SERVICES};
 
 /// Version of everything in this file, of the flow entries and of the hashes. A daemon adopts maps of
 /// its own version only.
-pub const LAYOUT: u32 = 2;
+pub const LAYOUT: u32 = 3;
 
 /// One service. Map `SERVICES`: array, index = service id = where [`crate::hash::place`] and probing
 /// put it. One cache line: a packet's way to its service is one miss at most.
@@ -24,7 +24,7 @@ pub struct Service {
     pub basis: u64,
     /// [`TableRef`] as one word: written in one store, so a packet sees the old table or the new.
     pub table: u64,
-    /// Idle limits in ticks: TCP opening, open, closing; UDP.
+    /// Idle limits in seconds of [`crate::limits::SECOND_SHIFT`]: TCP opening, open, closing; UDP.
     pub idle: [u16; 4],
     /// How packets of new flows reach the endpoints, one of [`mode`].
     pub mode: u8,

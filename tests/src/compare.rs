@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, anyhow};
 use lb_common::limits::TICK_SHIFT;
 use lb_common::verdict::Reason;
-use lb_tests::model::{Model, Prediction};
+use lb_tests::model::{MOST_LATER, Model, Prediction};
 use lb_tests::node::{Load, Node, Port, SEED};
 use libtest_mimic::Trial;
 use nix::time::{ClockId, clock_gettime};
@@ -21,9 +21,6 @@ use traffic::Traffic;
 
 /// Frames between two changes of weights.
 const CHANGE_EVERY: u64 = 1500;
-
-/// Nanoseconds that running one frame stays below, unless the machine is very busy.
-const MOMENT: u64 = 30_000_000;
 
 /// Every case.
 pub fn trials(flags: &Flags) -> Vec<Trial> {
@@ -87,18 +84,31 @@ impl<'a> Comparison<'a> {
         Ok(())
     }
 
-    /// Compares one frame; false if it cannot be known at which tick the program saw it.
+    /// Compares one frame; false if it cannot be known what the program saw.
     fn compare_one(&mut self) -> Result<bool> {
         let (frame, from) = self.traffic.next();
-        let tick = settled_tick()?;
+        let (before, mut prediction) = loop {
+            let tick = tick()?;
+            match self.model.predict(&frame, from.index, tick) {
+                Some(prediction) => break (tick, prediction),
+                // Soon it can.
+                None => sleep(Duration::from_nanos(1 << TICK_SHIFT)),
+            }
+        };
         let run = self.node.run(&frame, from)?;
-        if now()? >> TICK_SHIFT != tick {
-            return Ok(false);
-        }
+        let later = tick()? - before;
         let counts = self.node.reasons()?;
         let counted = which(&self.counted, &counts);
         self.counted = counts;
-        let prediction = self.model.predict(&frame, from.index, tick as u32);
+        if later > 0 {
+            // The program saw one tick of these.
+            let last = self.model.predict(&frame, from.index, before + later);
+            let either = last.and_then(|last| prediction.or(&last));
+            match either {
+                Some(either) if later <= MOST_LATER => prediction = either,
+                _ => return Ok(false),
+            }
+        }
         let outcome = match counted {
             Some(reason) if reason == prediction.reason => {
                 self.model.confirm(&prediction, run.action, &run.frame)
@@ -174,20 +184,9 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// The tick it is, which does not end within a moment.
-fn settled_tick() -> Result<u64> {
-    loop {
-        let now = now()?;
-        let left = (1 << TICK_SHIFT) - (now & ((1 << TICK_SHIFT) - 1));
-        if left > MOMENT {
-            return Ok(now >> TICK_SHIFT);
-        }
-        sleep(Duration::from_nanos(left));
-    }
-}
-
-/// Nanoseconds of the clock that the program reads.
-fn now() -> Result<u64> {
+/// The tick it is, by the clock that the program reads.
+fn tick() -> Result<u32> {
     let time = clock_gettime(ClockId::CLOCK_MONOTONIC_COARSE).context("read the clock")?;
-    Ok(time.tv_sec() as u64 * 1_000_000_000 + time.tv_nsec() as u64)
+    let nanoseconds = time.tv_sec() as u64 * 1_000_000_000 + time.tv_nsec() as u64;
+    Ok((nanoseconds >> TICK_SHIFT) as u32)
 }
