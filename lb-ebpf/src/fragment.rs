@@ -4,13 +4,14 @@ use lb_common::{
     address::{V4, V6},
     flow::{Client, Flows},
     fragment::{FragmentKey, FragmentWay},
-    parse::{self, Network, Packet, Part, Parts, TCP, UDP},
+    parse::{self, Network, Part, Parts, TCP, UDP},
     record::mode,
     rewrite::{Rewrite, Tuple, rewrite, rewrite_addresses},
     verdict::Reason,
 };
 
 use crate::elsewhere::Elsewhere;
+use crate::flow::ToEndpoint;
 use crate::frame::XdpFrame;
 use crate::maps::{FRAGMENTS, FlowMap, cpu, fragment_way, now};
 use crate::rare::Rare;
@@ -20,8 +21,8 @@ use crate::{count, flow, service};
 pub struct Turned {
     /// Endpoint id of its flow.
     pub endpoint: u16,
-    /// Bytes of the IP packet.
-    pub length: u16,
+    /// Bytes of the IP packet; of a carried one the upper half of its flow's hash.
+    pub word: u32,
     /// [`FragmentWay::TO_ENDPOINT`], [`FragmentWay::TO_CLIENT`] or [`FragmentWay::CARRIED`].
     pub side: u8,
 }
@@ -35,9 +36,9 @@ impl Turned {
         };
         let lane = cpu.lane(self.endpoint);
         if self.side == FragmentWay::TO_ENDPOINT {
-            count::packet_in(lane, self.length);
+            count::packet_in(lane, self.word as u16);
         } else {
-            count::packet_out(lane, self.length);
+            count::packet_out(lane, self.word as u16);
         }
     }
 }
@@ -79,11 +80,10 @@ where
             return Err(Reason::Expiring);
         }
         let to = flow::of_client(&packet, service, now)?;
-        if to.endpoint.mode == mode::NAT {
-            (to.tuple(), (to.id, FragmentWay::TO_ENDPOINT))
-        } else {
-            (unchanged(&packet), (to.id, FragmentWay::CARRIED))
+        if to.endpoint.mode != mode::NAT {
+            return Ok(carried(part, &to, now));
         }
+        (to.tuple(), (to.id, FragmentWay::TO_ENDPOINT))
     } else {
         let to = flow::of_endpoint(&packet, now).ok_or(Reason::NotForService)?;
         if packet.hops <= 1 {
@@ -92,33 +92,41 @@ where
         (to.tuple(), (to.id, FragmentWay::TO_CLIENT))
     };
     if !part.is_whole() {
-        remember(part, &to, (endpoint, side), now);
+        let addresses = (to.source.wide(), to.destination.wide());
+        remember(part, addresses, (endpoint, side), now);
     }
-    if side != FragmentWay::CARRIED {
-        rewrite(frame, &packet, &to).ok_or(Reason::Inconsistent)?;
-    }
+    rewrite(frame, &packet, &to).ok_or(Reason::Inconsistent)?;
     Ok(Turned {
         endpoint,
-        length: packet.length,
+        word: packet.length as u32,
         side,
     })
 }
 
+/// Leaves a first fragment as it is, to be carried in its flow's tunnel, and remembers which.
 #[inline(always)]
-fn unchanged<A: Client>(packet: &Packet<A>) -> Tuple<A> {
-    Tuple {
-        source: packet.source,
-        destination: packet.destination,
-        source_port: packet.source_port,
-        destination_port: packet.destination_port,
+fn carried<A: Client>(part: &Part<A>, to: &ToEndpoint, now: u32) -> Turned {
+    let (word, side) = ((to.hash >> 32) as u32, FragmentWay::CARRIED);
+    if !part.is_whole() {
+        remember(part, ([word as u64, 0], [0; 2]), (to.id, side), now);
+    }
+    Turned {
+        endpoint: to.id,
+        word,
+        side,
     }
 }
 
 #[inline(always)]
-fn remember<A: Client>(part: &Part<A>, to: &Tuple<A>, (endpoint, side): (u16, u8), now: u32) {
+fn remember<A: Client>(
+    part: &Part<A>,
+    (source, destination): ([u64; 2], [u64; 2]),
+    (endpoint, side): (u16, u8),
+    now: u32,
+) {
     let way = FragmentWay {
-        source: to.source.wide(),
-        destination: to.destination.wide(),
+        source,
+        destination,
         endpoint,
         side,
         zero: 0,
@@ -142,18 +150,21 @@ fn turn_later<A: Rewrite>(frame: &mut XdpFrame, part: &Part<A>) -> Result<Turned
     if packet.hops <= 1 {
         return Err(Reason::Expiring);
     }
-    let to = Tuple {
-        source: A::from_wide(way.source),
-        destination: A::from_wide(way.destination),
-        source_port: 0,
-        destination_port: 0,
-    };
-    if way.side != FragmentWay::CARRIED {
+    let word = if way.side == FragmentWay::CARRIED {
+        way.hash()
+    } else {
+        let to = Tuple {
+            source: A::from_wide(way.source),
+            destination: A::from_wide(way.destination),
+            source_port: 0,
+            destination_port: 0,
+        };
         rewrite_addresses(frame, packet, &to).ok_or(Reason::Inconsistent)?;
-    }
+        packet.length as u32
+    };
     Ok(Turned {
         endpoint: way.endpoint,
-        length: packet.length,
+        word,
         side: way.side,
     })
 }

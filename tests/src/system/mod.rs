@@ -10,7 +10,9 @@
 //! | [`paths`] | neighbours from cold, large transfers, generic mode, what is not ours |
 //! | [`modes`] | endpoints that answer themselves: dsr, ipip, gue |
 //! | [`ports`] | services with several ports |
+//! | [`kernel_tunnels`] | endpoints whose kernel unpacks |
 //! | [`aside`] | large datagrams, errors, echo requests |
+//! | [`beside`] | the same in the modes that carry |
 //! | [`counters`] | what was counted stays counted |
 //! | [`socket`] | the API without our client |
 //! | [`commands`] | `lbctl` and `lbd` as typed: answers, mistakes, exit codes |
@@ -18,10 +20,12 @@
 //! | [`readme`] | what the README says to type |
 
 mod aside;
+mod beside;
 mod commands;
 mod counters;
 mod demonstration;
 mod flood;
+mod kernel_tunnels;
 mod life;
 mod modes;
 mod paths;
@@ -46,9 +50,11 @@ pub fn trials() -> Vec<Trial> {
         flood::trials(),
         life::trials(),
         modes::trials(),
+        kernel_tunnels::trials(),
         paths::trials(),
         ports::trials(),
         aside::trials(),
+        beside::trials(),
         counters::trials(),
         socket::trials(),
         commands::trials(),
