@@ -4,6 +4,7 @@
 //! of a packet have in common, and get the addresses that the first one got.
 
 use crate::address::Address;
+use crate::limits::SECOND_SHIFT;
 use crate::parse::Part;
 
 /// What the fragments of a packet have in common. Key of map `FRAGMENTS`.
@@ -70,7 +71,7 @@ impl FragmentWay {
     /// Ticks in which later fragments follow. Short, because identifications are used again: an IPv4
     /// sender has 65 536 of them. A receiver waits much longer (RFC 791 says 15 s), but fragments of one
     /// packet that are seconds apart are hardly ever the rest of it.
-    const TICKS: u32 = 4;
+    const TICKS: u32 = 4 << SECOND_SHIFT;
 
     /// The upper half of [`crate::hash::flow`]: which of its endpoint's tunnels a carried one went in.
     #[inline(always)]
@@ -95,7 +96,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_way_is_fresh_for_a_few_ticks_also_when_the_clock_wraps() {
+    fn a_way_is_fresh_for_a_few_seconds_also_when_the_clock_wraps() {
         let way = |since| FragmentWay {
             source: [0; 2],
             destination: [0; 2],
@@ -104,7 +105,7 @@ mod tests {
             zero: 0,
             since,
         };
-        assert!(way(7).is_fresh(7) && way(7).is_fresh(10) && !way(7).is_fresh(11));
-        assert!(way(u32::MAX).is_fresh(2) && !way(u32::MAX).is_fresh(3));
+        assert!(way(7).is_fresh(7) && way(7).is_fresh(7 + 63) && !way(7).is_fresh(7 + 64));
+        assert!(way(u32::MAX).is_fresh(62) && !way(u32::MAX).is_fresh(63));
     }
 }

@@ -35,17 +35,22 @@ pub const WAYS: usize = 4;
 /// Node ports tried for a new flow. With half of the ports taken at random all fail once in 2^16 flows,
 /// with nine tenths once in five.
 pub const PORT_PROBES: u32 = 16;
-/// Nanoseconds in a tick, 2^30: a shift instead of a division in the kernel.
-pub const TICK_SHIFT: u32 = 30;
-/// Longest idle limit, in ticks: it is 16 bits in the service record (about 19 hours).
-pub const MAX_IDLE_TICKS: u32 = u16::MAX as u32;
+/// Nanoseconds in a tick, 2^26: a shift instead of a division in the kernel. 67 ms, so that of flows that are
+/// opening the oldest can be told.
+pub const TICK_SHIFT: u32 = 26;
+/// Ticks in a *second* of 2^30 ns, in which idle limits are kept and next hops are believed.
+pub const SECOND_SHIFT: u32 = 4;
+/// Longest idle limit, in such seconds: it is 16 bits in the service record (about 19 hours).
+pub const MAX_IDLE_SECONDS: u32 = u16::MAX as u32;
+/// Ticks that a flow which was opened a moment ago gives way to nobody: 67 to 134 ms, a round trip.
+pub const FRESH_TICKS: u32 = 2;
 /// Ticks a flow's packets are still translated after both sides have finished or one has reset it:
 /// retransmissions of the last ACK.
-pub const CLOSED_TICKS: u32 = 10;
+pub const CLOSED_TICKS: u32 = 10 << SECOND_SHIFT;
 /// An entry's end is moved forward only when it would move this many ticks: one write to the entry
-/// every two seconds instead of one per packet.
-pub const RENEW_TICKS: u32 = 2;
-/// Senders that each CPU tells in a tick that their packets are too big.
+/// a second instead of one per packet.
+pub const RENEW_TICKS: u32 = 1 << SECOND_SHIFT;
+/// Senders that each CPU tells in a second that their packets are too big.
 pub const TOO_BIG_ANSWERS: u32 = 1000;
 /// TCP options looked through for the segment size.
 pub const TCP_OPTIONS: u32 = 16;

@@ -32,7 +32,7 @@ struct Line {
     destinations: [u64; WAYS],
     /// Names of next hops.
     names: [u32; WAYS],
-    /// Ticks in which the kernel was asked.
+    /// Seconds ([`crate::limits::SECOND_SHIFT`]) in which the kernel was asked.
     ticks: [u32; WAYS],
 }
 
@@ -60,8 +60,8 @@ pub struct NextHop {
 }
 
 impl NextHops {
-    /// Place of the next hop that the kernel told for `destination` ([`crate::hash::destination`]) in tick
-    /// `now`. An answer is believed until the tick is over: a changed route or neighbour is followed then.
+    /// Place of the next hop that the kernel told for `destination` ([`crate::hash::destination`]) in second
+    /// `now`. An answer is believed until the second is over: a changed route or neighbour is followed then.
     #[inline(always)]
     pub fn find(&self, destination: u64, ingress: u32, now: u32) -> Option<usize> {
         let name = self.lines[line(destination)].find(destination, now);

@@ -9,7 +9,7 @@
 //! ```
 //! UDP has no signals: its second packet, from either side, opens the flow, and silence ends it.
 
-use crate::limits::CLOSED_TICKS;
+use crate::limits::{CLOSED_TICKS, SECOND_SHIFT};
 use crate::parse::Signals;
 
 /// Who sent a packet.
@@ -184,13 +184,14 @@ impl Progress {
     /// Ticks of silence after which the flow is over; `idle` is [`crate::record::Service::idle`].
     #[inline(always)]
     pub const fn idle_ticks(self, idle: [u16; 4]) -> u32 {
-        match (self.is_udp(), self.phase()) {
-            (true, _) => idle[3] as u32,
-            (_, Phase::Opening) => idle[0] as u32,
-            (_, Phase::Open) => idle[1] as u32,
-            (_, Phase::Closing) => idle[2] as u32,
-            (_, Phase::Closed) => CLOSED_TICKS,
-        }
+        let limit = match (self.is_udp(), self.phase()) {
+            (true, _) => idle[3],
+            (_, Phase::Opening) => idle[0],
+            (_, Phase::Open) => idle[1],
+            (_, Phase::Closing) => idle[2],
+            (_, Phase::Closed) => return CLOSED_TICKS,
+        };
+        (limit as u32) << SECOND_SHIFT
     }
 }
 
@@ -308,10 +309,10 @@ mod tests {
     #[test]
     fn each_phase_has_its_limit() {
         let idle = [30, 3600, 60, 31];
-        assert_eq!(tcp(&[]).idle_ticks(idle), 30);
-        assert_eq!(tcp(&[(Client, DATA)]).idle_ticks(idle), 3600);
-        assert_eq!(tcp(&[(Client, FIN)]).idle_ticks(idle), 60);
+        assert_eq!(tcp(&[]).idle_ticks(idle), 480);
+        assert_eq!(tcp(&[(Client, DATA)]).idle_ticks(idle), 57_600);
+        assert_eq!(tcp(&[(Client, FIN)]).idle_ticks(idle), 960);
         assert_eq!(tcp(&[(Client, RST)]).idle_ticks(idle), CLOSED_TICKS);
-        assert_eq!(Progress::UDP.idle_ticks(idle), 31);
+        assert_eq!(Progress::UDP.idle_ticks(idle), 496);
     }
 }

@@ -24,7 +24,7 @@ pub struct Service {
     pub basis: u64,
     /// [`TableRef`] as one word: written in one store, so a packet sees the old table or the new.
     pub table: u64,
-    /// Idle limits in ticks: TCP opening, open, closing; UDP.
+    /// Idle limits in seconds of [`crate::limits::SECOND_SHIFT`]: TCP opening, open, closing; UDP.
     pub idle: [u16; 4],
     /// How packets of new flows reach the endpoints, one of [`mode`].
     pub mode: u8,

@@ -1,6 +1,6 @@
 //! The way out: next hop, link-layer addresses, and which of the kernel's three ways sends the frame.
 //!
-//! The kernel's routing table is asked once a tick for each destination and processor; in between the answer is
+//! The kernel's routing table is asked once a second for each destination and processor; in between the answer is
 //! remembered: of an endpoint in its lane ([`lb_common::cpu`]), of a client in a cache
 //! ([`lb_common::next_hop`]).
 
@@ -19,6 +19,7 @@ use lb_common::{
     cpu::{Cpu, Reasons},
     frame::{Bytes, Ethernet, Frame},
     hash,
+    limits::SECOND_SHIFT,
     next_hop::NextHop,
     parse::{self, Network, Packet, Parts},
     record::{HAND_OVER_MAC, egress, hand_over_to},
@@ -126,6 +127,7 @@ pub fn to_endpoint<A: Route>(
     parcel: &Parcel<A>,
     now: u32,
 ) -> Result<Delivery, Reason> {
+    let now = now >> SECOND_SHIFT;
     if !cpu.lanes[lane].hop.is_current(frame.ingress(), now) {
         // Also when packets for it come in on several interfaces: the cache knows the ways from all of them.
         let (place, is_resolved) = way(frame, cpu, parcel, now)?;
@@ -147,7 +149,7 @@ pub fn to_client<A: Route>(
     parcel: &Parcel<A>,
     now: u32,
 ) -> Result<(usize, Delivery), Reason> {
-    let (place, _) = way(frame, cpu, parcel, now)?;
+    let (place, _) = way(frame, cpu, parcel, now >> SECOND_SHIFT)?;
     let delivery = delivery(frame, cpu.next_hops.at(place), parcel);
     Ok((place, delivery.map_err(|limit| too_big(cpu, limit))?))
 }
@@ -236,7 +238,9 @@ struct Destination<A> {
 fn ask<A: Route>(frame: &XdpFrame, cpu: &mut Cpu, destination: Destination<A>, name: u64) -> u64 {
     word::of_way(answer(frame, &destination).map(|(hop, is_resolved)| {
         // A neighbour that is being resolved will be known in a moment: the next packet asks again.
-        let place = cpu.next_hops.keep(hop, is_resolved.then_some(name), now());
+        let place = cpu
+            .next_hops
+            .keep(hop, is_resolved.then_some(name), now() >> SECOND_SHIFT);
         (place, is_resolved)
     }))
 }

@@ -17,7 +17,7 @@
 //! | `EGRESS` | interface index → what XDP can do there | daemon | `lb` |
 //! | `CPUS` | processor → [`Cpu`]: packets by reason and by endpoint, ways to endpoints and clients | `lb`, `lb_deliver` | both |
 //! | `COUNTERS` | endpoint id → [`EndpointCounters`], each CPU its own | `lb` | daemon |
-//! | `TOLD` | 0 → senders told in a tick that their packets are too big, each CPU its own | `lb` | `lb` |
+//! | `TOLD` | 0 → senders told in a second that their packets are too big, each CPU its own | `lb` | `lb` |
 //! | `BACKENDS` | index → name | daemon | the next daemon |
 //! | `LAYOUT` | 0..4 → version of all this, seed, buckets, node ports | daemon | the next daemon |
 
@@ -39,8 +39,8 @@ use lb_common::{
     hash::{KEYS, Keys},
     limits::{
         BACKENDS as MAX_BACKENDS, ENDPOINTS as MAX_ENDPOINTS, FRAGMENTS as MAX_FRAGMENTS, PAGES,
-        RANGED, RULE_PREFIXES, RULES as MAX_RULES, SERVICES as MAX_SERVICES, TICK_SHIFT,
-        TOO_BIG_ANSWERS,
+        RANGED, RULE_PREFIXES, RULES as MAX_RULES, SECOND_SHIFT, SERVICES as MAX_SERVICES,
+        TICK_SHIFT, TOO_BIG_ANSWERS,
     },
     record::{
         BackendName, Dealt, Endpoint, EndpointCounters, PortRanges, Service, SlotPage, TableRef,
@@ -107,7 +107,7 @@ pub static EGRESS: HashMap<u32, u32> = HashMap::with_max_entries(1024, 0);
 #[map]
 pub static COUNTERS: PerCpuArray<EndpointCounters> =
     PerCpuArray::with_max_entries(MAX_ENDPOINTS, 0);
-/// 0 → a tick, and senders that were told in it that their packets are too big.
+/// 0 → a second, and senders that were told in it that their packets are too big.
 #[map]
 pub static TOLD: PerCpuArray<[u32; 2]> = PerCpuArray::with_max_entries(1, 0);
 /// Names, for the next daemon.
@@ -269,15 +269,16 @@ pub fn counters(endpoint: u16) -> Option<&'static mut EndpointCounters> {
         .map(|counters| unsafe { &mut *counters })
 }
 
-/// Whether this CPU may tell one more sender in the tick `now` that its packets are too big.
+/// Whether this CPU may tell one more sender in the second of the tick `now` that its packets are too big.
 #[inline(always)]
 pub fn may_tell(now: u32) -> bool {
+    let now = now >> SECOND_SHIFT;
     // SAFETY: as in `counters`.
-    let Some([tick, told]) = TOLD.get_ptr_mut(0).map(|told| unsafe { &mut *told }) else {
+    let Some([second, told]) = TOLD.get_ptr_mut(0).map(|told| unsafe { &mut *told }) else {
         return false;
     };
-    if *tick != now {
-        (*tick, *told) = (now, 0);
+    if *second != now {
+        (*second, *told) = (now, 0);
     }
     *told += 1;
     *told <= TOO_BIG_ANSWERS

@@ -6,7 +6,7 @@
 
 use lb_common::{
     address::{V4, V6},
-    flow::{self, Client, Entrant, Flows, Probe, State, Step, Steps},
+    flow::{self, Arrival, Client, Entrant, Flows, Probe, State, Step, Steps},
     parse::UDP,
     phase::Progress,
     record::mode,
@@ -52,7 +52,11 @@ pub trait Rare: Client {
 
 /// Endpoint and node port for a new flow.
 #[inline(always)]
-fn choose<A: Client + Ruled>(key: A::Key, hash: u64, id: u16) -> Result<Given, Reason>
+fn choose<A: Client + Ruled>(
+    key: A::Key,
+    hash: u64,
+    (id, protocol): (u16, u8),
+) -> Result<Given, Reason>
 where
     FlowMap: Steps<A>,
 {
@@ -71,7 +75,10 @@ where
         hash,
         record.basis_for(&SecretKeys, port),
         node_ports(),
-        now(),
+        Arrival {
+            now: now(),
+            idle_ticks: progress_of(protocol).idle_ticks(service.idle),
+        },
     ) {
         Ok(node_port) => Ok(Given {
             endpoint,
@@ -90,11 +97,7 @@ fn enter<A: Client>(key: A::Key, hash: u64, given: Given, protocol: u8) -> bool
 where
     FlowMap: Steps<A>,
 {
-    let progress = if protocol == UDP {
-        Progress::UDP
-    } else {
-        Progress::TCP
-    };
+    let progress = progress_of(protocol);
     let Some(endpoint) = ENDPOINTS.get(given.endpoint as u32) else {
         return false;
     };
@@ -116,6 +119,16 @@ where
         count::refused(given.endpoint);
     }
     is_entered
+}
+
+/// What is known of a flow by its first packet.
+#[inline(always)]
+const fn progress_of(protocol: u8) -> Progress {
+    if protocol == UDP {
+        Progress::UDP
+    } else {
+        Progress::TCP
+    }
 }
 
 #[inline(always)]
@@ -140,7 +153,8 @@ macro_rules! outlined {
                 service: u16,
                 protocol: u8,
             ) -> Result<Given, Reason> {
-                let given = $module::$choose($($word,)+ hash, service as u64);
+                let service = word::of_service(service, protocol as u32);
+                let given = $module::$choose($($word,)+ hash, service);
                 let given = word::to_given(given)?;
                 let entrant = word::of_entrant(given, protocol);
                 if $module::$enter($($word,)+ hash, entrant) == 0 {
@@ -164,8 +178,8 @@ macro_rules! outlined {
 
         impl Steps<$family> for FlowMap {
             #[inline(always)]
-            fn probe(&self, hash: u64, node_port: u16, now: u32) -> Probe {
-                Probe::from_word($module::$probe(hash, node_port as u64, now as u64) as u32)
+            fn probe(&self, hash: u64, node_port: u16, arrival: Arrival) -> Probe {
+                Probe::from_word($module::$probe(hash, node_port as u64, arrival.word()) as u32)
             }
 
             #[inline(always)]
@@ -180,7 +194,9 @@ macro_rules! outlined {
             #[unsafe(no_mangle)]
             #[inline(never)]
             pub extern "C" fn $choose($($word: u64,)+ hash: u64, service: u64) -> u64 {
-                word::of_given(choose::<$family>([$($word),+], hash, service as u16))
+                let (service, protocol) = word::to_service(service);
+                let of = (service, protocol as u8);
+                word::of_given(choose::<$family>([$($word),+], hash, of))
             }
 
             #[unsafe(no_mangle)]
@@ -201,8 +217,9 @@ macro_rules! outlined {
 
             #[unsafe(no_mangle)]
             #[inline(never)]
-            pub extern "C" fn $probe(hash: u64, node_port: u64, now: u64) -> u64 {
-                flow::probe::<$family>(&FlowMap, hash, node_port as u16, now as u32).word() as u64
+            pub extern "C" fn $probe(hash: u64, node_port: u64, arrival: u64) -> u64 {
+                let arrival = Arrival::from_word(arrival);
+                flow::probe::<$family>(&FlowMap, hash, node_port as u16, arrival).word() as u64
             }
 
             #[unsafe(no_mangle)]
@@ -280,8 +297,8 @@ mod word {
     }
 
     #[inline(always)]
-    pub fn of_service(service: u16, now: u32) -> u64 {
-        (service as u64) << 32 | now as u64
+    pub fn of_service(service: u16, with: u32) -> u64 {
+        (service as u64) << 32 | with as u64
     }
 
     #[inline(always)]

@@ -60,7 +60,7 @@ pub enum Write {
     AddService(u16, Service),
     /// Puts another table in force.
     Table(u16, TableRef),
-    /// Changes a service's idle limits, in ticks.
+    /// Changes a service's idle limits, in seconds of [`limits::SECOND_SHIFT`].
     Idle(u16, [u16; 4]),
     /// Changes what a service asks for of new flows.
     Traits(u16, Traits),
@@ -226,7 +226,7 @@ impl Planner {
             .get(&id)
             .map_or(TableRef::NONE, |s| s.table);
         let built = tables.build(self.seed, service, endpoints, before, &self.image)?;
-        let idle = ticks(&service.idle);
+        let idle = seconds(&service.idle);
         let traits = Traits::of(service);
         let mut visible = Vec::new();
         let table = self.lay(before, &built.table.slots, built.base)?;
@@ -438,11 +438,13 @@ fn record_of(
     delivery::towards(record, service)
 }
 
-/// Idle limits as the record holds them. A limit is rounded up and one tick longer, because the first
-/// tick has begun already; it is bounded by the record's 16 bits.
-fn ticks(idle: &desired::Idle) -> [u16; 4] {
+/// Idle limits as the record holds them. A limit is rounded up and one second longer, because the first tick
+/// has begun already and the end of a flow that is renewed all the time may be a second old; it is bounded by
+/// the record's 16 bits.
+fn seconds(idle: &desired::Idle) -> [u16; 4] {
+    const SHIFT: u32 = limits::TICK_SHIFT + limits::SECOND_SHIFT;
     [idle.opening, idle.open, idle.closing, idle.udp].map(|limit| {
-        let ticks = limit.as_nanos().div_ceil(1 << limits::TICK_SHIFT) + 1;
-        ticks.min(u128::from(limits::MAX_IDLE_TICKS)) as u16
+        let seconds = limit.as_nanos().div_ceil(1 << SHIFT) + 1;
+        seconds.min(u128::from(limits::MAX_IDLE_SECONDS)) as u16
     })
 }

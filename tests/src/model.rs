@@ -17,6 +17,7 @@ mod too_big;
 mod turn;
 mod wrap;
 
+use std::cell::Cell;
 use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
@@ -44,6 +45,9 @@ pub use too_big::too_big;
 use turn::turn;
 pub use wrap::Carry;
 use wrap::wrap;
+
+/// Ticks between those in which a packet may have been seen, at most.
+pub const MOST_LATER: u32 = 8;
 
 /// Stands for a node port that the program has yet to tell.
 const UNKNOWN: u16 = 0;
@@ -204,6 +208,8 @@ pub struct Model {
     /// What becomes of later fragments, and the tick of the first one.
     fragments: HashMap<Fragments, (Onward, u32)>,
     route: Box<dyn Fn(IpAddr) -> Route + Send>,
+    /// What was asked last cannot be known.
+    doubt: Cell<bool>,
 }
 
 impl Model {
@@ -224,6 +230,7 @@ impl Model {
             echo: HashSet::new(),
             fragments: HashMap::new(),
             route: Box::new(route),
+            doubt: Cell::new(false),
         }
     }
 
@@ -320,9 +327,23 @@ impl Model {
             .collect())
     }
 
-    /// What the program should do with a frame that comes in at tick `now` on interface `ingress`.
+    fn lives(&self, flow: &Flow, now: u32) -> bool {
+        let lives = flow.life.is_live(now);
+        self.doubt.set(self.doubt.get() | lives.is_none());
+        lives.unwrap_or(false)
+    }
+
+    /// What is so if both are; in doubt if one is.
+    fn surely(&self, one: bool, other: bool) -> bool {
+        self.doubt.set(self.doubt.get() | (one != other));
+        one && other
+    }
+
+    /// What the program should do with a frame that comes in at tick `now` on interface `ingress`; nothing if
+    /// that cannot be known, because a flow may be over or not.
     #[must_use]
-    pub fn predict(&self, frame: &[u8], ingress: u32, now: u32) -> Prediction {
+    pub fn predict(&self, frame: &[u8], ingress: u32, now: u32) -> Option<Prediction> {
+        self.doubt.set(false);
         let (mut effect, mut remembered) = (Effect::Nothing, None);
         let decided = self
             .decide(frame, now, &mut effect, &mut remembered)
@@ -332,7 +353,7 @@ impl Model {
             Err(reason) if reason.verdict() == Verdict::Drop => (reason, XDP_DROP, None),
             Err(reason) => (reason, XDP_PASS, None),
         };
-        Prediction {
+        let prediction = Prediction {
             reason,
             action,
             now,
@@ -341,7 +362,8 @@ impl Model {
             sent,
             effect,
             remembered,
-        }
+        };
+        (!self.doubt.get()).then_some(prediction)
     }
 
     /// Compares a prediction with what the program made of the frame, and lets it come true. Tells the
@@ -437,7 +459,7 @@ impl Model {
         if let Some(other) = self.backs.insert(back, tuple) {
             let is_live = self.flows[&other].life.is_live(now);
             ensure!(
-                !is_live,
+                is_live != Some(true),
                 "node port {} is that of {other:?}",
                 back.node_port
             );
@@ -499,6 +521,27 @@ impl Prediction {
         {
             mac[4..].copy_from_slice(id);
         }
+    }
+
+    /// This or another one, if they come to the same but for the tick in which the flow ends.
+    #[must_use]
+    pub fn or(&self, other: &Self) -> Option<Self> {
+        let effect = match (&self.effect, &other.effect) {
+            (Effect::Nothing, Effect::Nothing) => Effect::Nothing,
+            (Effect::Follow(tuple, one), Effect::Follow(_, other)) => {
+                Effect::Follow(*tuple, one.or(other))
+            }
+            (Effect::Admit(tuple, flow), Effect::Admit(_, other)) => {
+                let life = flow.life.or(&other.life);
+                Effect::Admit(*tuple, Flow { life, ..*flow })
+            }
+            _ => return None,
+        };
+        let seen = |it: &Self| (it.reason, it.action, it.sent.clone(), it.remembered);
+        (seen(self) == seen(other)).then_some(Self {
+            effect,
+            ..self.clone()
+        })
     }
 
     /// The frame afterwards; of a new flow with 0 for its node port.

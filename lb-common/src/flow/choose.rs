@@ -2,7 +2,7 @@
 
 use core::cmp::max;
 
-use super::entry::{Bucket, Client, Key, State};
+use super::entry::{Arrival, Bucket, Client, Key, State};
 use super::find::is_endpoint_entry;
 use super::{Flows, Steps, first};
 use crate::hash::{self, Keys};
@@ -37,16 +37,14 @@ impl NodePorts {
 /// The step of splitmix64 (Steele, Lea, Flood 2014).
 const SPLIT: u64 = 0x9e37_79b9_7f4a_7c15;
 
-/// Ports tried before a flow whose handshake is not finished gives way.
-const PATIENCE: u32 = 4;
-
 /// A node port for a new flow: free towards the endpoint, and with room for the flow's endpoint entry;
-/// if none is free, one whose flow is closed and only waits for retransmissions, and else one whose
-/// handshake is not finished: a flood of those keeps nobody out. `flow` is [`crate::hash::flow`],
-/// `endpoint_basis` [`crate::record::Endpoint::basis_for`] its virtual port.
+/// if none is free, one whose flow is closed and only waits for retransmissions, and else that of the oldest
+/// flow whose handshake is not finished: a flood of those keeps nobody out, and leaves who comes as much time
+/// as there is room for. `flow` is [`crate::hash::flow`], `endpoint_basis`
+/// [`crate::record::Endpoint::basis_for`] its virtual port.
 ///
 /// # Errors
-/// [`Reason::NodePortsExhausted`] if every port tried is some open flow's to this endpoint,
+/// [`Reason::NodePortsExhausted`] if every port tried is some flow's to this endpoint that does not give way,
 /// [`Reason::FlowTableFull`] if live flows leave no room.
 #[inline(always)]
 pub fn choose<A: Client>(
@@ -55,44 +53,27 @@ pub fn choose<A: Client>(
     flow: u64,
     endpoint_basis: u64,
     ports: NodePorts,
-    now: u32,
+    arrival: Arrival,
 ) -> Result<u16, Reason> {
-    let mut refusal = Reason::NodePortsExhausted;
+    // How willingly the best port is given, and the port: one number, for the verifier.
+    let mut best = 0;
     for step in 0..PORT_PROBES {
         if step >= ports.count as u32 {
             break;
         }
         let node_port = ports.port(flow, step);
         let hash = hash::reply(keys, endpoint_basis, node_port);
-        match flows.probe(hash, node_port, now) {
-            Probe::TAKEN => {}
-            probe if probe.is_last_resort() => {}
-            // A flow that is opening gives way only when there is no better room near.
-            probe
-                if probe.displaces_opening()
-                    && step < PATIENCE
-                    && ports.count as u32 > PORT_PROBES => {}
-            probe if probe.has_room() => return Ok(node_port),
-            _ => refusal = Reason::FlowTableFull,
+        let probe = flows.probe(hash, node_port, arrival);
+        if probe.is_free() {
+            return Ok(node_port);
         }
+        best = max(best, (probe.willingness() as u64) << 16 | node_port as u64);
     }
-    // Loops of their own: a port remembered from the first would be one more thing the verifier must
-    // tell apart each time round.
-    for wants_closed in [true, false] {
-        for step in 0..PORT_PROBES {
-            if step >= ports.count as u32 {
-                break;
-            }
-            let node_port = ports.port(flow, step);
-            let hash = hash::reply(keys, endpoint_basis, node_port);
-            let probe = flows.probe(hash, node_port, now);
-            let may_have = probe != Probe::TAKEN && probe.is_last_resort();
-            if may_have && probe.is_of_closed() == wants_closed {
-                return Ok(node_port);
-            }
-        }
+    match (best >> 16) as u32 {
+        Probe::UNAVAILABLE => Err(Reason::NodePortsExhausted),
+        Probe::CROWDED => Err(Reason::FlowTableFull),
+        _ => Ok(best as u16),
     }
-    Err(refusal)
 }
 
 /// What came of looking for room in a bucket: how willingly the best entry yields, and which it is.
@@ -117,23 +98,28 @@ impl Probe {
         self.0
     }
 
-    /// The entry is that of a flow whose handshake is not finished.
+    /// Nobody has the node port, and no flow that is opening gives way for it.
     #[inline(always)]
-    const fn displaces_opening(self) -> bool {
-        self.has_room() && self.0 < State::CLOSED * WAYS as u32
+    const fn is_free(self) -> bool {
+        self.0 < Self::LAST_RESORT && self.0 >= State::CLOSED * WAYS as u32
     }
 
-    /// The node port is that of a flow that gives way.
+    /// How willingly the node port is given, where it is not free.
     #[inline(always)]
-    const fn is_last_resort(self) -> bool {
-        self.0 & Self::LAST_RESORT != 0
+    const fn willingness(self) -> u32 {
+        if self.0 == Self::TAKEN.0 {
+            Self::UNAVAILABLE
+        } else if self.has_room() {
+            self.0 & !Self::LAST_RESORT
+        } else {
+            Self::CROWDED
+        }
     }
 
-    /// The flow that has the node port is closed; else it is opening.
-    #[inline(always)]
-    const fn is_of_closed(self) -> bool {
-        self.0 & !Self::LAST_RESORT >= State::CLOSED * WAYS as u32
-    }
+    /// The node port is some open flow's.
+    const UNAVAILABLE: u32 = 0;
+    /// It is nobody's, but there is no room for its entry. Less than any entry's that yields.
+    const CROWDED: u32 = 1;
 
     /// An entry yields.
     #[inline(always)]
@@ -160,29 +146,34 @@ impl Probe {
 /// at most one entry of a bucket, and finding needs no second look. The port of a flow that gives way is
 /// a last resort, to be had in its own entry.
 #[inline(always)]
-pub fn probe<A: Client>(flows: &impl Flows<A>, hash: u64, node_port: u16, now: u32) -> Probe {
+pub fn probe<A: Client>(
+    flows: &impl Flows<A>,
+    hash: u64,
+    node_port: u16,
+    arrival: Arrival,
+) -> Probe {
     let Some(bucket) = flows.bucket(first(hash)) else {
         return Probe::TAKEN;
     };
     for index in 0..WAYS as u32 {
         let state = bucket.entries[index as usize].state();
         let holds_port = is_endpoint_entry(state) && state.node_port() == node_port;
-        if holds_port && state.is_live(now) {
-            return match state.yielding(now) {
+        if holds_port && state.is_live(arrival.now) {
+            return match state.yielding(arrival) {
                 0 => Probe::TAKEN,
                 yielding => Probe(Probe::LAST_RESORT + yielding * WAYS as u32 + index),
             };
         }
     }
-    most_yielding(bucket, now)
+    most_yielding(bucket, arrival)
 }
 
 /// The entry of a bucket that gives way most willingly.
 #[inline(always)]
-pub(super) fn most_yielding<K: Key>(bucket: &Bucket<K>, now: u32) -> Probe {
+pub(super) fn most_yielding<K: Key>(bucket: &Bucket<K>, arrival: Arrival) -> Probe {
     let mut best = 0;
     for index in 0..WAYS as u32 {
-        let yielding = bucket.entries[index as usize].state().yielding(now);
+        let yielding = bucket.entries[index as usize].state().yielding(arrival);
         best = max(best, yielding * WAYS as u32 + index);
     }
     Probe(best)

@@ -1,7 +1,7 @@
 //! A new flow's entries: taking two and filling them.
 
 use super::choose::{Probe, most_yielding};
-use super::entry::{Client, Entry, State};
+use super::entry::{Arrival, Client, Entry, State};
 use super::find::find_earlier;
 use super::{Steps, first, second};
 use crate::hash::{self, Keys};
@@ -36,6 +36,10 @@ pub fn enter<A: Client>(
     entrant: Entrant,
     now: u32,
 ) -> bool {
+    let arrival = Arrival {
+        now,
+        idle_ticks: entrant.idle_ticks,
+    };
     // Also one that is over: with two flows of one tuple in the table, whoever takes an entry of the
     // dead one could take the live one's other entry for its partner.
     if let Some((entry, state)) = find_earlier(flows, hash, key, entrant.service)
@@ -43,7 +47,7 @@ pub fn enter<A: Client>(
     {
         flows.forget_partner(key, state);
     }
-    let Some(client_entry) = client_entry(flows, hash, now) else {
+    let Some(client_entry) = client_entry(flows, hash, arrival) else {
         return false;
     };
     let expires = now.wrapping_add(entrant.idle_ticks);
@@ -58,7 +62,7 @@ pub fn enter<A: Client>(
         client_entry.publish(key, state(Side::Client).one_sided());
         return true;
     }
-    let Some(endpoint_entry) = endpoint_entry(flows, keys, key, &entrant, now) else {
+    let Some(endpoint_entry) = endpoint_entry(flows, keys, key, &entrant, arrival) else {
         client_entry.release();
         return false;
     };
@@ -73,26 +77,36 @@ fn endpoint_entry<'a, A: Client>(
     keys: &impl Keys,
     key: A::Key,
     entrant: &Entrant,
-    now: u32,
+    arrival: Arrival,
 ) -> Option<&'a Entry<A::Key>> {
     let (_, _, port) = A::from_key(key);
     let basis = flows.endpoint_basis(entrant.endpoint, port)?;
     let hash = hash::reply(keys, basis, entrant.node_port);
-    let probe = flows.probe(hash, entrant.node_port, now);
+    let probe = flows.probe(hash, entrant.node_port, arrival);
     if probe == Probe::TAKEN {
         return None;
     }
-    claim(flows, first(hash), probe, hash, now)
+    claim(flows, first(hash), probe, hash, arrival)
 }
 
 /// In the one of the two buckets whose best entry yields more willingly.
 #[inline(always)]
-fn client_entry<A: Client>(flows: &impl Steps<A>, hash: u64, now: u32) -> Option<&Entry<A::Key>> {
-    let one = most_yielding(flows.bucket(first(hash))?, now);
-    let other = most_yielding(flows.bucket(second(hash))?, now);
+fn client_entry<A: Client>(
+    flows: &impl Steps<A>,
+    hash: u64,
+    arrival: Arrival,
+) -> Option<&Entry<A::Key>> {
+    let one = most_yielding(flows.bucket(first(hash))?, arrival);
+    let other = most_yielding(flows.bucket(second(hash))?, arrival);
     let is_other = other.is_better_than(one);
     let number = if is_other { second(hash) } else { first(hash) };
-    claim(flows, number, if is_other { other } else { one }, hash, now)
+    claim(
+        flows,
+        number,
+        if is_other { other } else { one },
+        hash,
+        arrival,
+    )
 }
 
 /// Takes the entry that was found to yield, if it still does, and its flow's other entry out of the
@@ -103,14 +117,14 @@ fn claim<A: Client>(
     number: u32,
     probe: Probe,
     hash: u64,
-    now: u32,
+    arrival: Arrival,
 ) -> Option<&Entry<A::Key>> {
     if !probe.has_room() {
         return None;
     }
     let entry = flows.bucket(number)?.entry(probe.index(), hash);
     let state = entry.state();
-    if state.yielding(now) == 0 || !entry.replace(state, State::CLAIMED) {
+    if state.yielding(arrival) == 0 || !entry.replace(state, State::CLAIMED) {
         return None;
     }
     if state != State::EMPTY {

@@ -2,7 +2,7 @@
 
 use super::word::{Word, order};
 use crate::address::{Address, V4, V6};
-use crate::limits::WAYS;
+use crate::limits::{FRESH_TICKS, MAX_IDLE_SECONDS, SECOND_SHIFT, WAYS};
 use crate::phase::{Phase, Progress, Side};
 use crate::verifier::obscure;
 
@@ -191,8 +191,7 @@ impl State {
 
     /// Ticks from `now` to the end of the flow if it stays silent; not positive once it is over.
     ///
-    /// 24 bits of ticks wrap after 208 days: an entry nobody has looked at for 104 days would seem
-    /// alive again, so the daemon sweeps the table now and then.
+    /// 24 bits of ticks wrap after 13 days.
     #[inline(always)]
     pub const fn remaining(self, now: u32) -> i32 {
         let expires = (self.0 >> 8) as u32;
@@ -201,9 +200,15 @@ impl State {
 
     /// An entry of a flow that is not over. Closed flows are live for a moment: the last ACK may be
     /// sent again.
+    ///
+    /// No limit is longer than 19 hours: what seems to last longer ended long ago, before the ticks wrapped. An
+    /// entry that nobody has looked at for twelve days would seem alive again for those 19 hours, so the daemon
+    /// sweeps the table now and then.
     #[inline(always)]
     pub const fn is_live(self, now: u32) -> bool {
-        self.endpoint() != 0 && self.remaining(now) > 0
+        const LONGEST: u64 = (MAX_IDLE_SECONDS << SECOND_SHIFT) as u64;
+        let remaining = (self.0 >> 8).wrapping_sub(now as u64);
+        self.endpoint() != 0 && remaining.wrapping_sub(1) & Self::TICKS < LONGEST
     }
 
     /// The bits in which it differs from any state of a flow with this node port as its endpoint finds it.
@@ -236,7 +241,7 @@ impl State {
 
     /// How willingly the entry gives way to a new flow; 0: not at all.
     #[inline(always)]
-    pub(super) const fn yielding(self, now: u32) -> u32 {
+    pub(super) const fn yielding(self, arrival: Arrival) -> u32 {
         const EMPTY: u32 = 5 << 24;
         const EXPIRED: u32 = 4 << 24;
         const FINISHED: u32 = 2 << 24;
@@ -247,18 +252,48 @@ impl State {
         if self.0 == Self::CLAIMED.0 {
             return 0;
         }
-        let remaining = self.remaining(now);
-        if remaining <= 0 {
+        let Arrival { now, idle_ticks } = arrival;
+        if !self.is_live(now) {
             return EXPIRED;
         }
-        // Among equals the one nearest its end.
-        let age = 0x7f_ffff - remaining as u32;
+        let remaining = self.remaining(now) as u32;
+        // Among equals the one nearest its end: of flows that are opening the oldest.
+        let age = 0x7f_ffff - remaining;
         match self.progress().phase() {
             Phase::Closed => Self::CLOSED + age,
             // The client has finished, and whether the endpoint has will never be known.
             Phase::Closing if self.is_one_sided() => FINISHED + age,
+            // Unless it came a moment ago: in a flood nobody would finish a handshake if each newcomer sent the
+            // one before it away.
+            Phase::Opening if idle_ticks.wrapping_sub(remaining) < FRESH_TICKS => 0,
             Phase::Opening => OPENING + age,
             Phase::Open | Phase::Closing => 0,
+        }
+    }
+}
+
+/// When a new flow asks for room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Arrival {
+    /// The tick it is.
+    pub now: u32,
+    /// Ticks it may be silent: others that came when it did have as many left.
+    pub idle_ticks: u32,
+}
+
+impl Arrival {
+    /// As one number.
+    #[inline(always)]
+    pub const fn word(self) -> u64 {
+        (self.idle_ticks as u64) << 32 | self.now as u64
+    }
+
+    /// From [`Arrival::word`].
+    #[inline(always)]
+    pub const fn from_word(word: u64) -> Self {
+        Self {
+            now: word as u32,
+            idle_ticks: (word >> 32) as u32,
         }
     }
 }

@@ -1,15 +1,18 @@
 //! What a packet of a known flow changes: its progress and its end. Most packets change nothing.
 
+use core::cmp::max;
+
 use super::entry::{Client, Entry, State};
 use super::find::{find_client_entry, find_endpoint_entry, is_endpoint_entry};
 use super::{Flows, Steps};
 use crate::hash::{self, Keys};
-use crate::limits::RENEW_TICKS;
+use crate::limits::{RENEW_TICKS, SECOND_SHIFT};
 use crate::parse::Signals;
 use crate::phase::{Ending, Progress, Side};
 
-/// Limits below are short.
-const SHORT_TICKS: u32 = 4 * RENEW_TICKS;
+/// Limits below are short: the end of a flow with one is moved more often, because it is a larger part of the
+/// limit that is lost otherwise.
+const SHORT_TICKS: u32 = 8 * RENEW_TICKS;
 
 /// A flow's next state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,16 +34,20 @@ pub fn step(state: State, side: Side, signals: Signals, idle: [u16; 4], now: u32
         } else {
             idle[1]
         };
+        let open = (open as u32) << SECOND_SHIFT;
         let gained = open as i32 - state.remaining(now);
-        if open as u32 >= SHORT_TICKS && gained < RENEW_TICKS as i32 {
+        if open >= SHORT_TICKS && gained < RENEW_TICKS as i32 {
             return None;
         }
     }
     let progress = state.progress().after(side, signals);
     let ticks = progress.idle_ticks(idle);
     let gained = ticks as i32 - state.remaining(now);
-    // A short limit is renewed at every tick: skipping one could end a flow that is not silent.
-    let worthwhile = if ticks < SHORT_TICKS { 1 } else { RENEW_TICKS };
+    let worthwhile = if ticks < SHORT_TICKS {
+        max(ticks / 8, 1)
+    } else {
+        RENEW_TICKS
+    };
     if progress == state.progress() && gained < worthwhile as i32 {
         return None;
     }

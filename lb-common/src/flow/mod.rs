@@ -22,7 +22,8 @@
 //! There are no locks. An entry is taken by compare-and-swap of its state to *claimed*, filled, and
 //! published by storing its state; who reads checks the key before and after. Two processors that race
 //! for an entry cost one of them the insertion, never an entry its integrity. No live flow that is
-//! open ever gives way: only empty, expired, closed and, last, opening entries are taken.
+//! open ever gives way: only empty, expired, closed and, last, opening entries are taken, of these the oldest
+//! of those that are met.
 //!
 //! An endpoint id is given back only when no entry names it any more, not even one of a flow that is
 //! over: the id is the way from either entry to the other, and what is left of a dead flow could pass
@@ -39,7 +40,7 @@ mod word;
 
 pub use choose::{NodePorts, Probe, choose, probe};
 pub use enter::{Entrant, enter};
-pub use entry::{Bucket, Client, Entry, Key, State};
+pub use entry::{Arrival, Bucket, Client, Entry, Key, State};
 pub use find::{Found, find_by_client, find_by_endpoint, find_to_service};
 pub use follow::{Step, advance, end, forget_partner, step};
 pub use word::Word;
@@ -62,7 +63,7 @@ pub trait Flows<A: Client> {
 /// way there is to it.
 pub trait Steps<A: Client>: Flows<A> {
     /// [`probe`].
-    fn probe(&self, hash: u64, node_port: u16, now: u32) -> Probe;
+    fn probe(&self, hash: u64, node_port: u16, arrival: Arrival) -> Probe;
     /// [`forget_partner`].
     fn forget_partner(&self, key: A::Key, state: State);
 }

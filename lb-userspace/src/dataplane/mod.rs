@@ -364,8 +364,8 @@ impl Dataplane {
         self.maps.write_egress(&mut self.ebpf, &self.running)
     }
 
-    /// Empties the entries of flows that are over. To be called at least once in a hundred days, see
-    /// [`lb_common::flow::State::remaining`]; takes as long as reading the whole flow table.
+    /// Empties the entries of flows that are over. To be called at least once in twelve days, see
+    /// [`lb_common::flow::State::is_live`]; takes as long as reading the whole flow table.
     pub fn sweep(&self) {
         self.maps.flows().sweep(flows::now());
     }

@@ -16,6 +16,9 @@ use super::host::Host;
 /// What a conversation that was already begun may take beyond the limit of the whole.
 const LAST_ANSWER: Duration = Duration::from_secs(20);
 
+/// A little less than what Linux waits before it sends a SYN again.
+const LATE: Duration = Duration::from_millis(950);
+
 /// A number of short conversations: open, one question, its answer, close.
 #[derive(Clone, Copy, Debug)]
 pub struct Ask {
@@ -59,6 +62,8 @@ pub struct Counts {
     pub by_name: BTreeMap<String, usize>,
     /// Conversations without a right answer, by reason.
     pub errors: BTreeMap<String, usize>,
+    /// Answers that took as long as it takes until a packet is sent again: something was lost.
+    pub late: usize,
     /// From the first question to the last answer.
     pub elapsed: Duration,
 }
@@ -113,6 +118,7 @@ impl Counts {
         for (reason, count) in other.errors {
             *self.errors.entry(reason).or_default() += count;
         }
+        self.late += other.late;
     }
 }
 
@@ -178,10 +184,13 @@ async fn ask_some(
         if number >= ask.count {
             return counts;
         }
-        counts.note(match Instant::now() < deadline {
+        let start = Instant::now();
+        let answer = match start < deadline {
             true => ask_once(ask, number, &ports).await,
             false => Err(format!("not asked within {:?}", ask.limit)),
-        });
+        };
+        counts.late += usize::from(answer.is_ok() && start.elapsed() >= LATE);
+        counts.note(answer);
     }
 }
 

@@ -62,7 +62,7 @@ impl Model {
             service: read.destination,
             protocol: read.protocol,
         };
-        let known = self.flows.get(&tuple).filter(|flow| flow.life.is_live(now));
+        let known = self.flows.get(&tuple).filter(|flow| self.lives(flow, now));
         let flow = match known {
             Some(flow) if !(read.opens() && flow.life.is_ending()) => {
                 *effect = Effect::Follow(tuple, flow.life.after_client(read, &service.idle, now));
@@ -123,7 +123,7 @@ impl Model {
     pub(super) fn find_back(&self, back: &Back, node: IpAddr, now: u32) -> Option<(Tuple, Flow)> {
         let tuple = *self.backs.get(back)?;
         let flow = self.flows[&tuple];
-        (flow.life.is_live(now) && flow.source == node).then_some((tuple, flow))
+        (self.lives(&flow, now) && flow.source == node).then_some((tuple, flow))
     }
 
     pub(super) fn forward(

@@ -7,11 +7,11 @@ use lb_common::verdict::Reason;
 use super::part::{Part, read_part};
 use super::read::transport;
 use super::turn::{moved, octets, put, without, word};
-use super::{Effect, Goal, Model, Onward, Remembered, Turned};
+use super::{Effect, Goal, MOST_LATER, Model, Onward, Remembered, Turned};
 use crate::packet::{TCP, UDP, ones_sum};
 
 /// Ticks that a first fragment is remembered.
-const TICKS: u32 = 4;
+const TICKS: u32 = 64;
 
 /// What fragments of one packet have in common.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -59,7 +59,7 @@ impl Model {
             return Ok(Turned::Packet(read, goal));
         }
         match self.fragments.get(&fragments) {
-            Some(&(onward, since)) if now - since < TICKS => {
+            Some(&(onward, since)) if self.is_fresh(now - since) => {
                 if part.hops <= 1 {
                     return Err(Reason::Expiring);
                 }
@@ -70,6 +70,16 @@ impl Model {
             }
             _ => Err(Reason::Fragment),
         }
+    }
+}
+
+impl Model {
+    /// Whether later fragments follow so many ticks after the first, give or take some.
+    fn is_fresh(&self, ticks: u32) -> bool {
+        self.surely(
+            ticks + MOST_LATER < TICKS,
+            ticks.saturating_sub(MOST_LATER) < TICKS,
+        )
     }
 }
 

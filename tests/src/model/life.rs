@@ -6,14 +6,13 @@ use lb_userspace::desired;
 
 use super::Read;
 
-/// Nanoseconds in a tick.
-const TICK: u128 = 1 << 30;
+/// Nanoseconds in a second as limits are kept, and ticks in it.
+const SECOND: u128 = 1 << 30;
+const TICKS: u32 = 16;
 /// Ticks a closed flow's packets are still let through.
-const CLOSED: u32 = 10;
-/// Ticks that the end must move for it to be moved at all, unless the limit is short.
-const RENEWAL: u32 = 2;
-/// Limits below are short.
-const SHORT: u32 = 8;
+const CLOSED: u32 = 10 * TICKS;
+/// Ticks that the end must move for it to be moved at all: of short limits an eighth.
+const RENEWAL: u32 = TICKS;
 
 /// Idle limits in ticks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,10 +24,11 @@ pub struct Idle {
 }
 
 impl Idle {
-    /// Limits, each rounded up to a whole tick and one tick longer: the first has begun already.
+    /// Limits, each rounded up to a whole second and one longer.
     #[must_use]
     pub fn of(idle: &desired::Idle) -> Self {
-        let ticks = |limit: Duration| (limit.as_nanos().div_ceil(TICK) + 1).min(65_535) as u32;
+        let seconds = |limit: Duration| (limit.as_nanos().div_ceil(SECOND) + 1).min(65_535) as u32;
+        let ticks = |limit| seconds(limit) * TICKS;
         Self {
             opening: ticks(idle.opening),
             open: ticks(idle.open),
@@ -48,6 +48,8 @@ pub struct Life {
     client_reset: bool,
     endpoint_reset: bool,
     expires: u32,
+    /// It may be over so many ticks earlier: nobody knows in which tick a packet was seen.
+    doubt: u32,
 }
 
 impl Life {
@@ -63,13 +65,30 @@ impl Life {
             client_reset: false,
             endpoint_reset: false,
             expires,
+            doubt: 0,
         }
     }
 
-    /// Not over.
+    /// Not over; nothing if that is in doubt.
     #[must_use]
-    pub fn is_live(&self, now: u32) -> bool {
-        now < self.expires
+    pub fn is_live(&self, now: u32) -> Option<bool> {
+        match now {
+            _ if now < self.expires - self.doubt => Some(true),
+            _ if now >= self.expires => Some(false),
+            _ => None,
+        }
+    }
+
+    /// Either of two that differ in their end.
+    #[must_use]
+    pub fn or(&self, other: &Self) -> Self {
+        let earliest = |it: &Self| it.expires - it.doubt;
+        let expires = self.expires.max(other.expires);
+        Self {
+            expires,
+            doubt: expires - earliest(self).min(earliest(other)),
+            ..*self
+        }
     }
 
     /// A SYN of the client begins another flow.
@@ -109,12 +128,22 @@ impl Life {
     fn renewed(&self, seen: Self, idle: &Idle, now: u32) -> Self {
         let limit = seen.limit(idle);
         let expires = now + limit;
-        let worthwhile = if limit < SHORT { 1 } else { RENEWAL };
+        let worthwhile = (limit / 8).clamp(1, RENEWAL);
         // Not every packet is worth a write.
-        if seen == *self && expires < self.expires + worthwhile {
+        if seen == *self && expires < self.expires - self.doubt + worthwhile {
             return *self;
         }
-        Self { expires, ..seen }
+        let renewed = Self {
+            expires,
+            doubt: 0,
+            ..seen
+        };
+        // Whether this one was may be in doubt.
+        if seen != *self || expires >= self.expires + worthwhile {
+            renewed
+        } else {
+            self.or(&renewed)
+        }
     }
 
     fn limit(&self, idle: &Idle) -> u32 {

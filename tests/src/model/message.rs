@@ -100,7 +100,7 @@ impl Model {
             let node = SocketAddr::new(flow.source, flow.node_port.unwrap_or(UNKNOWN));
             let turn = Goal::Turn((node, flow.endpoint));
             let goal = flow.carry.map_or(turn, Goal::Carry);
-            return flow.life.is_live(now).then_some(goal);
+            return self.lives(flow, now).then_some(goal);
         }
         let back = Back {
             endpoint: destination,

@@ -1,6 +1,6 @@
 //! Spoofed packets in masses: whoever is connected stays so, and whoever comes gets in.
 //!
-//! `LB_FLOOD_PACKETS` says how many packets a flood has; by default as many as take some seconds.
+//! `LB_FLOOD_PACKETS` says how many packets a flood has; by default as many as take half a minute or so.
 
 use std::env;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -8,8 +8,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
-use lb_tests::packet::{ACK, FIN, PSH, RST, SYN, eth};
-use lb_userspace::lab::{Configuration, Host, Topology};
+use lb_tests::packet::{ACK, RST, SYN, eth};
+use lb_userspace::lab::{Configuration, Counts, Host, Topology};
 use libtest_mimic::Trial;
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
@@ -18,28 +18,34 @@ use super::trial::trial_alone;
 
 /// Connections that are there before the flood.
 const HELD: usize = 10_000;
-/// Connections that come during it.
+/// Connections that come during it, again and again.
 const COMING: usize = 500;
 
 pub(super) fn trials() -> Vec<Trial> {
     vec![
         trial_alone(
             "a flood of spoofed SYNs moves nobody and keeps nobody out",
-            || flood(&[SYN], "opened"),
+            || flood(vec![SYN]),
         ),
         trial_alone(
             "a flood from the middle of nowhere moves nobody and keeps nobody out",
-            || flood(&[ACK, ACK | PSH, ACK | FIN, RST, SYN | ACK, 0], "no-flow"),
+            || flood((0..64).filter(|flags| !opens(*flags)).collect()),
         ),
     ]
 }
 
-/// Floods the service with segments of these flags, of which each must have been counted.
-fn flood(flags: &'static [u8], counter: &str) -> Result<()> {
+/// Whether a segment with these flags opens a connection.
+fn opens(flags: u8) -> bool {
+    flags & (SYN | ACK | RST) == SYN
+}
+
+/// Floods the service with segments of random ones of these flags.
+fn flood(flags: Vec<u8>) -> Result<()> {
     let packets = match env::var("LB_FLOOD_PACKETS") {
         Ok(packets) => packets.parse().context("LB_FLOOD_PACKETS")?,
-        Err(_) => 300_000,
+        Err(_) => 3_000_000,
     };
+    let opens = opens(flags[0]);
     let mut scene = Scene::without_lbd(&Topology::two_nets())?;
     let (one, two) = (scene.lab().endpoint("one")?, scene.lab().endpoint("two")?);
     let configuration = Configuration::on(&scene.lab().node().interfaces())
@@ -55,33 +61,59 @@ fn flood(flags: &'static [u8], counter: &str) -> Result<()> {
     scene.start(&configuration)?;
     let held = scene.hold(ECHO, HELD, Duration::from_secs(1))?;
 
+    let before = Story::of(&scene)?;
     let start = Instant::now();
     let client = scene.lab().client();
     let (sent, counts) = thread::scope(|threads| {
-        let sending = threads.spawn(|| send(client, flags, packets));
-        let counts = scene.ask(ECHO, COMING);
+        let sending = threads.spawn(|| send(client, &flags, packets));
+        let mut counts = Counts::default();
+        // While it lasts, and once at least.
+        while counts.answered() + counts.failed() == 0 || !sending.is_finished() {
+            counts.add(scene.ask(ECHO, COMING)?);
+        }
         let sent = sending
             .join()
             .unwrap_or_else(|_| Err(anyhow::anyhow!("panicked")));
-        Ok::<_, anyhow::Error>((sent?, counts?))
+        Ok::<_, anyhow::Error>((sent?, counts))
     })?;
     let seconds = start.elapsed().as_secs_f64();
-    let counted = counted(&scene, counter)?;
+    let came = (counts.answered() + counts.failed()) as u64;
+    let story = Story::of(&scene)?.since(&before);
     eprintln!(
-        "{sent} packets in {seconds:.1} s, {counter} {counted}; connections meanwhile: {counts}"
+        "{sent} packets in {seconds:.1} s; connections meanwhile: {counts}, {} of them late; {story:?}",
+        counts.late
     );
-    // Whoever is still opening when every node port is taken may have to open again.
-    ensure!(counts.answered() >= COMING / 100 * 95, "{counts}");
+    // What does not fit the queues of the way is lost, also of those who come.
+    ensure!(counts.answered() as u64 >= came / 100 * 95, "{counts}");
     // The way from the client to the node is a real one: what does not fit its queue is lost there. What
     // arrives is more than there are node ports.
+    let flooded = if opens {
+        story.opened + story.refused
+    } else {
+        story.no_flow
+    };
+    let reasons = || scene.lbctl(&["get", "reasons"]).map(|said| said.stdout);
     ensure!(
-        counted >= sent / 5,
-        "of {sent} packets {counted} were counted as {counter}\n{}",
-        scene.lbctl(&["get", "reasons"])?.stdout
+        flooded >= sent / 5,
+        "of {sent} packets {flooded} were counted: {story:?}\n{}",
+        reasons()?
     );
-    for refusal in ["flow-table-full", "node-ports-exhausted"] {
-        let refused = reason(&scene, refusal)?;
-        ensure!(refused == 0, "{refusal}: {refused}");
+    // Each of its packets has met its reason, and no other was met by as many as came.
+    ensure!(story.inconsistent + story.empty_slot == 0, "{story:?}");
+    ensure!(
+        story.refused == story.flow_table_full + story.node_ports_exhausted,
+        "{story:?}"
+    );
+    if opens {
+        // Nobody is refused as long as there is somebody who came before.
+        ensure!(story.refused * 100 <= flooded, "{story:?}");
+        // Who was sent away while opening is seen in the middle of a connection of which nothing is known.
+        ensure!(story.no_flow * 50 <= came, "{came} came: {story:?}");
+    } else {
+        ensure!(story.refused == 0, "{story:?}");
+        // Nobody but who came has opened a flow, once, or again where a SYN was lost.
+        let opened = story.opened;
+        ensure!((came..=2 * came).contains(&opened), "{came}: {story:?}");
     }
     require_unbroken(held, HELD)?;
     // It is over: there is room, and everybody gets in.
@@ -102,8 +134,8 @@ fn send(client: &Host, flags: &[u8], packets: u64) -> Result<u64> {
             .iter()
             .map(|&flags| Segment::of(*vip.ip(), flags))
             .collect();
-        for number in 0..packets {
-            let segment = &mut segments[number as usize % flags.len()];
+        for _ in 0..packets {
+            let segment = &mut segments[random.usize(..flags.len())];
             let source = Ipv4Addr::from_bits(0x1400_0000 | random.u32(..) >> 8);
             let bytes = segment.from(source, random.u16(1024..));
             // A full queue of the device is no error of ours.
@@ -148,24 +180,56 @@ impl Segment {
     }
 }
 
-/// Flows opened, or packets of a reason.
-fn counted(scene: &Scene, counter: &str) -> Result<u64> {
-    if counter != "opened" {
-        return reason(scene, counter);
-    }
-    let answer = scene.json(&["get", "backends"])?;
-    let backends = answer["backends"].as_array().context("no backends")?;
-    let opened = backends
-        .iter()
-        .filter_map(|it| it["counters"]["opened"].as_u64());
-    Ok(opened.sum())
+/// What was counted.
+#[derive(Debug)]
+struct Story {
+    opened: u64,
+    refused: u64,
+    no_flow: u64,
+    flow_table_full: u64,
+    node_ports_exhausted: u64,
+    inconsistent: u64,
+    empty_slot: u64,
 }
 
-fn reason(scene: &Scene, name: &str) -> Result<u64> {
-    let answer = scene.json(&["get", "reasons"])?;
-    let reasons = answer["reasons"].as_array().context("no reasons")?;
-    let found = reasons.iter().find(|it| it["reason"] == name);
-    found
-        .and_then(|it| it["packets"].as_u64())
-        .with_context(|| format!("no reason {name}"))
+impl Story {
+    fn of(scene: &Scene) -> Result<Self> {
+        let answer = scene.json(&["get", "backends"])?;
+        let backends = answer["backends"].as_array().context("no backends")?;
+        let counted = |what: &str| -> u64 {
+            let backends = backends.iter();
+            backends
+                .filter_map(|it| it["counters"][what].as_u64())
+                .sum()
+        };
+        let answer = scene.json(&["get", "reasons"])?;
+        let reasons = answer["reasons"].as_array().context("no reasons")?;
+        let reason = |name: &str| {
+            let found = reasons.iter().find(|it| it["reason"] == name);
+            found
+                .and_then(|it| it["packets"].as_u64())
+                .with_context(|| format!("no reason {name}"))
+        };
+        Ok(Self {
+            opened: counted("opened"),
+            refused: counted("refused"),
+            no_flow: reason("no-flow")?,
+            flow_table_full: reason("flow-table-full")?,
+            node_ports_exhausted: reason("node-ports-exhausted")?,
+            inconsistent: reason("inconsistent")?,
+            empty_slot: reason("empty-slot")?,
+        })
+    }
+
+    fn since(self, before: &Self) -> Self {
+        Self {
+            opened: self.opened - before.opened,
+            refused: self.refused - before.refused,
+            no_flow: self.no_flow - before.no_flow,
+            flow_table_full: self.flow_table_full - before.flow_table_full,
+            node_ports_exhausted: self.node_ports_exhausted - before.node_ports_exhausted,
+            inconsistent: self.inconsistent - before.inconsistent,
+            empty_slot: self.empty_slot - before.empty_slot,
+        }
+    }
 }

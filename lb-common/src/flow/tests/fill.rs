@@ -2,13 +2,13 @@
 
 use std::collections::HashSet;
 
-use super::table::{Given, Opener, PORTS, Table};
+use super::table::{Given, LIMITS, Opener, PORTS, Table};
 use crate::address::{V4, V6};
 use crate::flow::NodePorts;
 use crate::hash;
-use crate::limits::{PORT_PROBES, WAYS};
+use crate::limits::{FRESH_TICKS, PORT_PROBES, WAYS};
 use crate::parse::Signals;
-use crate::phase::Phase;
+use crate::phase::{Phase, Side};
 use crate::verdict::Reason;
 
 const NOW: u32 = 5000;
@@ -93,7 +93,7 @@ fn an_expired_flow_gives_way_whatever_it_was() {
     let table = tiny();
     table.establish(Opener::number(1), 1, NOW).unwrap();
     table.establish(Opener::number(2), 1, NOW + 100).unwrap();
-    let later = NOW + 3650;
+    let later = NOW + LIMITS[1] + 50;
     table.establish(Opener::number(9), 1, later).unwrap();
     assert!(table.is_whole(Opener::number(2), later));
     assert!(table.is_whole(Opener::number(9), later));
@@ -103,10 +103,11 @@ fn an_expired_flow_gives_way_whatever_it_was() {
 fn what_gives_way_takes_both_its_entries_along() {
     let table = Table::<V4>::new(4, PORTS);
     for number in 0..1000 {
-        let _ = table.open(Opener::number(number), 1 + number % 8, NOW);
+        let now = NOW + u32::from(number);
+        let _ = table.open(Opener::number(number), 1 + number % 8, now);
         for earlier in 0..=number {
             let opener = Opener::number(earlier);
-            let half = table.of_client(opener, NOW).is_some() && !table.is_whole(opener, NOW);
+            let half = table.of_client(opener, now).is_some() && !table.is_whole(opener, now);
             assert!(!half, "half of {earlier} is left after {number}");
         }
         assert_eq!(table.used() % 2, 0, "after {number}");
@@ -170,10 +171,11 @@ fn an_opening_flows_node_port_is_given_again_when_no_other_is_free_and_no_flow_c
     let closed = table.establish(Opener::number(2), 1, NOW).unwrap();
     table.after_client(Opener::number(2), Signals::RST, NOW);
     assert_eq!(table.open(Opener::number(3), 1, NOW), Ok(closed));
-    let taken = table.open(Opener::number(4), 1, NOW).unwrap();
+    let later = NOW + FRESH_TICKS;
+    let taken = table.open(Opener::number(4), 1, later).unwrap();
     assert!([opening, closed].contains(&taken), "one of those opening");
     assert_ne!(taken, open);
-    assert!(table.is_whole(Opener::number(0), NOW));
+    assert!(table.is_whole(Opener::number(0), later));
     assert_eq!(table.used(), 2 * 3, "both entries of who gave way are gone");
 }
 
@@ -281,4 +283,86 @@ fn one_flow_in_five_is_refused_when_nine_tenths_of_the_ports_are_open_flows_and_
     let refused = refused_of_next(54_000, 1000);
     // 0.9^16 is 0.185, and a little more for those that are opened meanwhile.
     assert!((150..250).contains(&refused), "{refused} of 1000");
+}
+
+#[test]
+fn who_came_a_moment_ago_does_not_give_way() {
+    let ports = NodePorts {
+        first: 10_240,
+        count: 3,
+    };
+    // Neither its room nor its port.
+    for table in [tiny(), Table::new(256, ports)] {
+        let mut number = 0;
+        while table.open(Opener::number(number), 1, NOW).is_ok() {
+            number += 1;
+        }
+        assert!((2..=3).contains(&number), "{number} had room");
+        let newcomer = Opener::number(90);
+        for now in NOW..NOW + FRESH_TICKS {
+            table.open(newcomer, 1, now).unwrap_err();
+        }
+        table.open(newcomer, 1, NOW + FRESH_TICKS).unwrap();
+    }
+}
+
+#[test]
+fn of_the_flows_whose_ports_are_tried_the_oldest_gives_way() {
+    let count = PORT_PROBES as u16;
+    let first = 10_240;
+    let table = Table::<V4>::new(256, NodePorts { first, count });
+    for number in 0..count {
+        let now = NOW + 10 + u32::from(number * 7 % count);
+        table.open(Opener::number(number), 1, now).unwrap();
+    }
+    for (age, newcomer) in (0..count).zip(100..) {
+        let oldest = (0..count).find(|it| it * 7 % count == age).unwrap();
+        let oldest = Opener::number(oldest);
+        let now = NOW + 100 + u32::from(age);
+        let port = table.given(oldest, now).unwrap().node_port;
+        assert_eq!(table.open(Opener::number(newcomer), 1, now), Ok(port));
+        assert!(table.of_client(oldest, now).is_none());
+    }
+}
+
+#[test]
+fn in_a_flood_who_finishes_in_half_the_time_there_is_room_for_is_not_sent_away() {
+    let ports = NodePorts {
+        first: 10_240,
+        count: 4000,
+    };
+    // Rooms for all ports, so that ports are scarce, and for fewer flows, so that room is.
+    for buckets in [8192, 1024] {
+        let table = Table::<V6>::new(buckets, ports);
+        let room = u32::min(4000, buckets as u32 * WAYS as u32 / 2);
+        let a_tick = room / 20;
+        let mut waiting = std::collections::VecDeque::new();
+        let (mut comers, mut lost, mut refused) = (0, 0, 0);
+        for number in 0..40 * room {
+            let now = NOW + number / a_tick;
+            let opener = Opener {
+                client: (number >> 16) as u16,
+                port: number as u16,
+                service: 0,
+            };
+            let opened = table.open(opener, 1, now);
+            refused += u32::from(opened.is_err());
+            // One of a hundred means it.
+            if number > 2 * room && number % 100 == 0 && opened.is_ok() {
+                waiting.push_back((now + 10, opener));
+            }
+            while waiting.front().is_some_and(|&(then, _)| then <= now) {
+                let (_, opener) = waiting.pop_front().unwrap();
+                comers += 1;
+                match table.phase(opener, now) {
+                    // It asks, is answered, and leaves.
+                    Some(_) => table.end(opener, Side::Client, now),
+                    None => lost += 1,
+                }
+            }
+        }
+        assert_eq!(refused, 0, "{buckets} buckets");
+        assert!(lost * 50 <= comers, "{buckets} buckets: {lost} of {comers}");
+        println!("{buckets} buckets: {lost} of {comers}");
+    }
 }

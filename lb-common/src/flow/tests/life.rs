@@ -1,9 +1,11 @@
 //! One flow, from its first packet to its end.
 
-use super::table::{ENDPOINTS, Given, IDLE, Opener, PORTS, Table};
+use super::table::{ENDPOINTS, Given, LIMITS, Opener, PORTS, Table};
 use crate::address::{V4, V6};
 use crate::flow::{State, step};
-use crate::limits::{CLOSED_TICKS, RENEW_TICKS};
+use crate::limits::{
+    CLOSED_TICKS, FRESH_TICKS, MAX_IDLE_SECONDS, RENEW_TICKS, SECOND_SHIFT, TICK_SHIFT,
+};
 use crate::parse::Signals;
 use crate::phase::{Ending, Phase, Progress, Side};
 
@@ -76,7 +78,7 @@ fn silence_ends_a_flow_for_both_sides_at_once() {
     let table = Table::<V4>::roomy();
     table.open(A, 1, NOW).unwrap();
     let given = table.given(A, NOW).unwrap();
-    let end = NOW + u32::from(IDLE[0]);
+    let end = NOW + LIMITS[0];
     assert!(table.is_whole(A, end - 1));
     assert!(table.of_client(A, end).is_none());
     assert!(table.of_endpoint(given, end).is_none());
@@ -87,7 +89,7 @@ fn each_side_keeps_a_flow_alive_for_both() {
     let table = Table::<V4>::roomy();
     table.establish(A, 1, NOW).unwrap();
     let given = table.given(A, NOW).unwrap();
-    let half = u32::from(IDLE[1]) / 2;
+    let half = LIMITS[1] / 2;
     let mut now = NOW;
     for round in 0..10 {
         now += half;
@@ -98,7 +100,7 @@ fn each_side_keeps_a_flow_alive_for_both() {
         }
         assert!(table.is_whole(A, now + half), "round {round}");
     }
-    assert!(!table.is_whole(A, now + u32::from(IDLE[1])));
+    assert!(!table.is_whole(A, now + LIMITS[1]));
 }
 
 #[test]
@@ -115,17 +117,17 @@ fn a_flows_end_is_moved_only_when_that_is_worth_a_write() {
 
 #[test]
 fn a_flow_with_a_short_limit_lives_as_long_as_it_talks() {
-    for ticks in 2..20 {
-        let mut state = State::new(
-            1,
-            10_240,
-            Side::Client,
-            Progress::UDP,
-            NOW + u32::from(ticks),
-        );
-        for now in NOW..NOW + 100 {
-            assert!(state.is_live(now), "a limit of {ticks} ticks");
-            if let Some(step) = step(state, Side::Client, Signals::NONE, [ticks; 4], now) {
+    for limit in 1..20 {
+        let ticks = u32::from(limit) << SECOND_SHIFT;
+        let mut state = State::new(1, 10_240, Side::Client, Progress::UDP, NOW + ticks);
+        for now in NOW..NOW + 1000 {
+            // It is never much nearer its end than it should be.
+            let least = ticks - (ticks / 8).min(RENEW_TICKS);
+            assert!(
+                state.remaining(now) >= least as i32,
+                "a limit of {ticks} ticks"
+            );
+            if let Some(step) = step(state, Side::Client, Signals::NONE, [limit; 4], now) {
                 state = state.with(step.progress, step.expires);
             }
         }
@@ -211,7 +213,7 @@ fn a_tuple_used_again_after_silence_leads_a_life_of_its_own() {
         let table = Table::<V4>::new(64, PORTS);
         let opener = Opener::number(clients);
         table.open(opener, 1, NOW).unwrap();
-        let later = NOW + u32::from(IDLE[0]);
+        let later = NOW + LIMITS[0];
         table.establish(opener, 1, later).unwrap();
         assert!(table.is_whole(opener, later), "client {clients}");
         let given = table.given(opener, later).unwrap();
@@ -239,7 +241,8 @@ fn what_is_left_of_an_endpoint_that_is_gone_does_no_harm() {
         // Flows that make room again, so that what comes later stands behind the leftover, too.
         let others = (0..client % 3).map(|port| Opener { port, ..opener });
         for other in others.clone() {
-            table.open(other, 1, NOW).unwrap();
+            let earlier = NOW - FRESH_TICKS * (10 - u32::from(other.port));
+            table.open(other, 1, earlier).unwrap();
         }
         table.open(opener, 1, NOW).unwrap();
         for other in others {
@@ -248,7 +251,7 @@ fn what_is_left_of_an_endpoint_that_is_gone_does_no_harm() {
             }
         }
         table.free(1);
-        let later = NOW + u32::from(IDLE[0]);
+        let later = NOW + LIMITS[0];
         table.establish(opener, 1 + ENDPOINTS, later).unwrap();
         let given = table.given(opener, later).unwrap();
         table.after_endpoint(given, Signals::FIN, later);
@@ -267,8 +270,8 @@ fn a_udp_flow_lives_by_its_own_limit() {
     table.admit(A, 1, Progress::UDP, NOW).unwrap();
     table.after_client(A, Signals::NONE, NOW + 20);
     assert_eq!(table.phase(A, NOW + 20), Some(Phase::Open));
-    assert!(table.is_whole(A, NOW + 20 + u32::from(IDLE[3]) - 1));
-    assert!(table.of_client(A, NOW + 20 + u32::from(IDLE[3])).is_none());
+    assert!(table.is_whole(A, NOW + 20 + LIMITS[3] - 1));
+    assert!(table.of_client(A, NOW + 20 + LIMITS[3]).is_none());
 }
 
 #[test]
@@ -276,8 +279,23 @@ fn a_flow_survives_the_wrap_of_the_24_bits_its_end_is_kept_in() {
     for now in [0xff_ffff - 5, 0xffff_ffff - 5] {
         let table = Table::<V4>::roomy();
         table.establish(A, 1, now).unwrap();
-        let later = now.wrapping_add(u32::from(IDLE[1]) - 1);
+        let later = now.wrapping_add(LIMITS[1] - 1);
         assert!(table.is_whole(A, later));
         assert!(table.of_client(A, later.wrapping_add(1)).is_none());
+    }
+}
+
+#[test]
+fn what_seems_to_last_longer_than_any_flow_is_over() {
+    let longest = MAX_IDLE_SECONDS << SECOND_SHIFT;
+    let state = |expires| State::new(1, 10_240, Side::Client, Progress::TCP, expires);
+    for now in [NOW, 0xff_ffff - 5, 0xffff_ffff - 5] {
+        let lives = |ticks: u32| state(now.wrapping_add(ticks)).is_live(now);
+        assert!(lives(1) && lives(longest));
+        assert!(!lives(0) && !lives(longest + 1) && !lives(0x7f_ffff));
+        // Twelve days after its end.
+        let days = |days: u64| ((days * 86_400_000_000_000) >> TICK_SHIFT) as u32;
+        assert!(!state(now.wrapping_sub(days(12))).is_live(now));
+        assert!(!state(now.wrapping_sub(1)).is_live(now));
     }
 }

@@ -60,7 +60,7 @@ fn event() -> impl Strategy<Value = Event> {
         8 => (opener(), side(), signals)
             .prop_map(|(opener, side, signals)| Event::Packet { opener, side, signals }),
         1 => (opener(), side()).prop_map(|(opener, side)| Event::End { opener, side }),
-        2 => prop_oneof![1..5_u32, 20..40_u32, 3590..3610_u32].prop_map(Event::Wait),
+        2 => prop_oneof![1..80_u32, 300..640_u32, 57_500..57_700_u32].prop_map(Event::Wait),
     ]
 }
 

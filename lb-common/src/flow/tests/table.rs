@@ -9,8 +9,10 @@ use crate::parse::Signals;
 use crate::phase::{Ending, Phase, Progress, Side};
 use crate::verdict::Reason;
 
-/// Idle limits in ticks: TCP opening, open, closing; UDP.
+/// Idle limits: TCP opening, open, closing; UDP.
 pub const IDLE: [u16; 4] = [30, 3600, 10, 30];
+/// The same in ticks.
+pub const LIMITS: [u32; 4] = [30 << 4, 3600 << 4, 10 << 4, 30 << 4];
 /// Endpoints of a service are 1..=ENDPOINTS. Above are those that come later, at the same addresses.
 pub const ENDPOINTS: u16 = 8;
 /// The endpoint that packets reach by the port they came for, at an address of its own.
@@ -124,8 +126,9 @@ impl<A: Numbered> Table<A> {
     ) -> Result<u16, Reason> {
         let hash = self.hash(opener);
         let basis = self.basis(endpoint, opener.virtual_port());
-        let node_port = choose(self, &self.keys, hash, basis, self.ports, now)?;
         let idle_ticks = progress.idle_ticks(IDLE);
+        let arrival = Arrival { now, idle_ticks };
+        let node_port = choose(self, &self.keys, hash, basis, self.ports, arrival)?;
         let entrant = Entrant {
             endpoint: id(endpoint, opener.service),
             service: opener.service,
@@ -326,8 +329,8 @@ impl<A: Numbered> Flows<A> for Table<A> {
 }
 
 impl<A: Numbered> Steps<A> for Table<A> {
-    fn probe(&self, hash: u64, node_port: u16, now: u32) -> Probe {
-        probe(self, hash, node_port, now)
+    fn probe(&self, hash: u64, node_port: u16, arrival: Arrival) -> Probe {
+        probe(self, hash, node_port, arrival)
     }
 
     fn forget_partner(&self, key: A::Key, state: State) {
