@@ -1,19 +1,21 @@
 //! Fragments. The first one has ports and is balanced as the packet it begins; the later ones follow it.
 
 use lb_common::{
-    address::{V4, V6},
+    address::{Address, V4, V6},
     flow::{Client, Flows},
     fragment::{FragmentKey, FragmentWay},
     parse::{self, Network, Packet, Part, Parts, TCP, UDP},
-    record::mode,
-    rewrite::{Rewrite, Tuple, rewrite, rewrite_addresses},
+    frame::Frame,
+    record::{Service, mode},
+    rewrite::{Rewrite, Tuple, rewrite_addresses},
     verdict::Reason,
 };
 
-use crate::frame::XdpFrame;
+use crate::frame::{Turn, XdpFrame};
 use crate::maps::{FRAGMENTS, FlowMap, fragment_way, now};
 use crate::range::Ranged;
 use crate::rare::Rare;
+use crate::skb::SkbFrame;
 use crate::{count, flow, service};
 
 /// What there is to do and count of a fragment that was turned, or is to be carried as it is.
@@ -38,12 +40,28 @@ impl Turned {
     }
 }
 
+/// What becomes of a first fragment.
+struct Way<A> {
+    to: Tuple<A>,
+    endpoint: u16,
+    side: u8,
+}
+
 /// Turns a fragment.
 #[inline(always)]
 pub fn turn(frame: &mut XdpFrame) -> Result<Turned, Reason> {
     match parse::network(frame)? {
         Network::V4(offset) => turn_family::<V4>(frame, offset),
         Network::V6(offset) => turn_family::<V6>(frame, offset),
+    }
+}
+
+/// Turns a fragment of an endpoint.
+#[inline(always)]
+pub fn turn_reply(frame: &mut SkbFrame) -> Result<Turned, Reason> {
+    match parse::network(frame)? {
+        Network::V4(offset) => turn_reply_family::<V4>(frame, offset),
+        Network::V6(offset) => turn_reply_family::<V6>(frame, offset),
     }
 }
 
@@ -54,54 +72,99 @@ where
     FlowMap: Flows<A>,
 {
     let part = A::part(frame, offset)?;
-    if part.is_first() {
-        turn_first(frame, &part)
-    } else {
-        turn_later(frame, &part)
+    if !part.is_first() {
+        return turn_later(frame, &part);
     }
+    let (packet, now) = (part.with_ports(frame)?, now());
+    let way = match service::find(&packet) {
+        Some(service) => way_to_endpoint(&packet, service, now)?,
+        None => way_to_client(&packet, now)?,
+    };
+    turn_first(frame, &part, &packet, &way, now)
 }
 
-/// Turns a first fragment if its flow is translated, and remembers how.
 #[inline(always)]
-fn turn_first<A>(frame: &mut XdpFrame, part: &Part<A>) -> Result<Turned, Reason>
+fn turn_reply_family<A>(frame: &mut SkbFrame, offset: usize) -> Result<Turned, Reason>
 where
-    A: Ranged + Rewrite + Client + Rare,
+    A: Parts + Rewrite + Client + Rare,
     FlowMap: Flows<A>,
 {
-    let packet = part.with_ports(frame)?;
-    let now = now();
-    let (to, (endpoint, side)) = if let Some(service) = service::find(&packet) {
-        if packet.hops <= 1 {
-            return Err(Reason::Expiring);
-        }
-        let to = flow::of_client(&packet, service, now)?;
-        if to.endpoint.mode == mode::NAT {
-            (to.tuple(), (to.id, FragmentWay::TO_ENDPOINT))
-        } else {
-            (unchanged(&packet), (to.id, FragmentWay::CARRIED))
-        }
+    let part = A::part(frame, offset)?;
+    if !part.is_first() {
+        return turn_later(frame, &part);
+    }
+    let (packet, now) = (part.with_ports(frame)?, now());
+    let way = way_to_client(&packet, now)?;
+    turn_first(frame, &part, &packet, &way, now)
+}
+
+#[inline(always)]
+fn way_to_endpoint<A>(
+    packet: &Packet<A>,
+    service: (u16, &'static Service),
+    now: u32,
+) -> Result<Way<A>, Reason>
+where
+    A: Client + Rare,
+    FlowMap: Flows<A>,
+{
+    if packet.hops <= 1 {
+        return Err(Reason::Expiring);
+    }
+    let to = flow::of_client(packet, service, now)?;
+    let (tuple, side) = if to.endpoint.mode == mode::NAT {
+        (to.tuple(), FragmentWay::TO_ENDPOINT)
     } else {
-        let to = flow::of_endpoint(&packet, now).ok_or(Reason::NotForService)?;
-        if packet.hops <= 1 {
-            return Err(Reason::Expiring);
-        }
-        (to.tuple(), (to.id, FragmentWay::TO_CLIENT))
+        (unchanged(packet), FragmentWay::CARRIED)
     };
-    if !part.is_whole() {
-        remember(part, &to, (endpoint, side), now);
-    }
-    if side != FragmentWay::CARRIED {
-        rewrite(frame, &packet, &to).ok_or(Reason::Inconsistent)?;
-    }
-    Ok(Turned {
-        endpoint,
-        length: packet.length,
+    Ok(Way {
+        to: tuple,
+        endpoint: to.id,
         side,
     })
 }
 
 #[inline(always)]
-fn unchanged<A: Client>(packet: &Packet<A>) -> Tuple<A> {
+fn way_to_client<A>(packet: &Packet<A>, now: u32) -> Result<Way<A>, Reason>
+where
+    A: Client + Rare,
+    FlowMap: Flows<A>,
+{
+    let to = flow::of_endpoint(packet, now).ok_or(Reason::NotForService)?;
+    if packet.hops <= 1 {
+        return Err(Reason::Expiring);
+    }
+    Ok(Way {
+        to: to.tuple(),
+        endpoint: to.id,
+        side: FragmentWay::TO_CLIENT,
+    })
+}
+
+/// Turns a first fragment if its flow is translated, and remembers how.
+#[inline(always)]
+fn turn_first<A: Rewrite, F: Turn>(
+    frame: &mut F,
+    part: &Part<A>,
+    packet: &Packet<A>,
+    way: &Way<A>,
+    now: u32,
+) -> Result<Turned, Reason> {
+    if !part.is_whole() {
+        remember(part, way, now);
+    }
+    if way.side != FragmentWay::CARRIED {
+        frame.turn(packet, &way.to).ok_or(Reason::Inconsistent)?;
+    }
+    Ok(Turned {
+        endpoint: way.endpoint,
+        length: packet.length,
+        side: way.side,
+    })
+}
+
+#[inline(always)]
+fn unchanged<A: Copy>(packet: &Packet<A>) -> Tuple<A> {
     Tuple {
         source: packet.source,
         destination: packet.destination,
@@ -111,12 +174,12 @@ fn unchanged<A: Client>(packet: &Packet<A>) -> Tuple<A> {
 }
 
 #[inline(always)]
-fn remember<A: Client>(part: &Part<A>, to: &Tuple<A>, (endpoint, side): (u16, u8), now: u32) {
+fn remember<A: Address>(part: &Part<A>, way: &Way<A>, now: u32) {
     let way = FragmentWay {
-        source: to.source.wide(),
-        destination: to.destination.wide(),
-        endpoint,
-        side,
+        source: way.to.source.wide(),
+        destination: way.to.destination.wide(),
+        endpoint: way.endpoint,
+        side: way.side,
         zero: 0,
         since: now,
     };
@@ -126,7 +189,7 @@ fn remember<A: Client>(part: &Part<A>, to: &Tuple<A>, (endpoint, side): (u16, u8
 
 /// Turns a later fragment as the first one was, if that was.
 #[inline(always)]
-fn turn_later<A: Rewrite>(frame: &mut XdpFrame, part: &Part<A>) -> Result<Turned, Reason> {
+fn turn_later<A: Rewrite, F: Frame>(frame: &mut F, part: &Part<A>) -> Result<Turned, Reason> {
     let packet = &part.packet;
     if packet.protocol != TCP && packet.protocol != UDP {
         return Err(Reason::OtherProtocol);

@@ -4,13 +4,13 @@
 use lb_common::{
     address::{V4, V6},
     flow::{Client, Flows},
+    frame::Frame,
     parse::{self, Error, Message, Messages, Network, Packet},
     record::mode,
     rewrite::{RewriteEcho, RewriteQuote, Tuple, rewrite_echo, rewrite_error},
     verdict::Reason,
 };
 
-use crate::frame::XdpFrame;
 use crate::maps::{FlowMap, answers_echo, now};
 use crate::range::Ranged;
 use crate::{flow, service};
@@ -18,16 +18,17 @@ use crate::{flow, service};
 /// Turns a packet that may be a message. Tells the endpoint that it is to be carried to as it is, if there
 /// is one: then it was not turned.
 #[inline(always)]
-pub fn turn(frame: &mut XdpFrame) -> Result<Option<u16>, Reason> {
+pub fn turn<F: Frame>(frame: &mut F) -> Result<Option<u16>, Reason> {
     match parse::network(frame)? {
-        Network::V4(offset) => turn_family::<V4>(frame, offset),
-        Network::V6(offset) => turn_family::<V6>(frame, offset),
+        Network::V4(offset) => turn_family::<V4, _>(frame, offset),
+        Network::V6(offset) => turn_family::<V6, _>(frame, offset),
     }
 }
 
 #[inline(always)]
-fn turn_family<A>(frame: &mut XdpFrame, offset: usize) -> Result<Option<u16>, Reason>
+fn turn_family<A, F>(frame: &mut F, offset: usize) -> Result<Option<u16>, Reason>
 where
+    F: Frame,
     A: Messages + Ranged + RewriteEcho + RewriteQuote + Client,
     FlowMap: Flows<A>,
 {
@@ -39,7 +40,10 @@ where
 
 /// Turns an echo request into the reply.
 #[inline(always)]
-fn turn_request<A: RewriteEcho>(frame: &mut XdpFrame, request: &Packet<A>) -> Result<(), Reason> {
+fn turn_request<A: RewriteEcho, F: Frame>(
+    frame: &mut F,
+    request: &Packet<A>,
+) -> Result<(), Reason> {
     if !answers_echo(request.destination) {
         return Err(Reason::OtherProtocol);
     }
@@ -49,8 +53,9 @@ fn turn_request<A: RewriteEcho>(frame: &mut XdpFrame, request: &Packet<A>) -> Re
 /// Turns an error towards who sent the quoted packet. The flow does not hear of it: anybody may have sent
 /// it.
 #[inline(always)]
-fn turn_error<A>(frame: &mut XdpFrame, error: &Error<A>) -> Result<Option<u16>, Reason>
+fn turn_error<A, F>(frame: &mut F, error: &Error<A>) -> Result<Option<u16>, Reason>
 where
+    F: Frame,
     A: Ranged + RewriteQuote + Client,
     FlowMap: Flows<A>,
 {

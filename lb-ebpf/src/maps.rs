@@ -17,7 +17,7 @@
 //! | `NEXT_HOPS` | CPU → [`NextHops`] | `lb` | `lb` |
 //! | `EGRESS` | interface index → what XDP can do there | daemon | `lb` |
 //! | `COUNTERS` | endpoint id → [`EndpointCounters`], each CPU its own | `lb` | daemon |
-//! | `REASONS` | [`Reason`](lb_common::verdict::Reason) → packets, each CPU its own | `lb`, `lb_deliver` | daemon |
+//! | `REASONS` | [`Reason`](lb_common::verdict::Reason) → packets, each CPU its own | `lb`, `lb_deliver`, `lb_local` | daemon |
 //! | `TOLD` | 0 → senders told in a tick that their packets are too big, each CPU its own | `lb` | `lb` |
 //! | `BACKENDS` | index → name | daemon | the next daemon |
 //! | `LAYOUT` | 0..4 → version of all this, seed, buckets, node ports | daemon | the next daemon |

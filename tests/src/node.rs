@@ -20,7 +20,7 @@ use lb_common::limits::PAGE_SLOTS;
 use lb_common::record::{self, TableRef};
 use lb_common::verdict::Reason;
 use lb_userspace::dataplane::{
-    Dataplane, EndpointReport, FlowReport, Interface, Options, Run, XdpMode, interface_index,
+    Dataplane, EndpointInterfaces, EndpointReport, FlowReport, Interface, Options, Run, XdpMode, interface_index,
 };
 use lb_userspace::desired::{Desired, Service};
 use lb_userspace::lab::{Lab, Topology};
@@ -130,6 +130,7 @@ impl Node {
                     mode: XdpMode::Native,
                 })
                 .to_vec(),
+            endpoint_interfaces: EndpointInterfaces::default(),
             flows: load.flows,
             ports: load.ports,
             log_packets: false,

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | map | a pin, a program that uses it, or an open file |
 //! | program | a link that runs it |
-//! | link | its pin: `PIN_DIR/xdp-MODE-IFACE`, `PIN_DIR/tcx-IFACE` (see `hook`) |
+//! | link | its pin: `PIN_DIR/xdp-MODE-IFACE`, `PIN_DIR/tcx-IFACE`, `PIN_DIR/local-IFACE` (see `hook`) |
 //!
 //! The daemon holds none of them alone. A new daemon puts its program into the links that are pinned:
 //! the kernel exchanges it between two frames.
@@ -19,6 +19,7 @@ use aya::Ebpf;
 use aya::programs::XdpMode as Attach;
 use aya::programs::links::{FdLink, PinnedLink};
 
+use super::hook::DELIVER;
 use super::object::{deliver, xdp};
 use super::{Interface, XdpMode, hook, interface};
 
@@ -49,7 +50,7 @@ pub fn attach(
     let mut running = Vec::new();
     for one in wanted {
         // First the program that takes what the other hands over.
-        hook::attach(deliver(ebpf)?, pin_dir, &one.name, notes)
+        hook::attach(DELIVER, deliver(ebpf)?, pin_dir, &one.name, notes)
             .with_context(|| format!("attach to the ingress hook of {}", one.name))?;
         let mode = attach_xdp(ebpf, pin_dir, one, notes)
             .with_context(|| format!("attach XDP to {}", one.name))?;
@@ -61,7 +62,7 @@ pub fn attach(
     for (path, name) in pins(pin_dir)? {
         if !wanted.iter().any(|one| one.name == name) {
             unpin(&path, &name)?;
-            hook::detach_filter(&name);
+            hook::detach_filter(DELIVER, &name);
             notes.push(format!(
                 "{name} is not in the configuration any more: detached from it"
             ));
@@ -81,7 +82,7 @@ pub fn detach(pin_dir: &Path) -> Result<()> {
     pins.sort_by_key(|(path, _)| !is_xdp(path));
     for (path, name) in pins {
         unpin(&path, &name)?;
-        hook::detach_filter(&name);
+        hook::detach_filter(DELIVER, &name);
     }
     Ok(())
 }

@@ -10,14 +10,16 @@ mod hook;
 mod interface;
 mod kernel;
 mod layout;
+mod local;
 mod mapped;
 mod maps;
 mod object;
 mod ranges;
 mod report;
+mod route;
 mod trie;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -26,17 +28,18 @@ use anyhow::{Context as _, Result};
 use aya::Ebpf;
 use aya::programs::{ProgramInfo, TestRun as _, TestRunOptions};
 use lb_common::address::standard;
-use lb_common::record::Endpoint;
+use lb_common::record::{Endpoint, mode};
 
-use crate::desired::{Desired, Protocol};
+use crate::desired::{Desired, Mode, Protocol};
 use crate::plan::{Ids, Image, Plan, Tables, Write};
 pub use interface::{Attached, all as interfaces, index as interface_index};
 pub use kernel::{require as require_kernel, version as kernel_version};
+use local::Local;
 use maps::Maps;
 use object::Constants;
 pub use report::{
-    AppliedService, Counters, EndpointReport, FlowReport, Interface, LiveFlows, Opened, Options,
-    ReasonCount, Run, XdpMode,
+    AppliedService, Counters, EndpointInterface, EndpointInterfaces, EndpointReport, FlowReport, Hook,
+    Interface, LiveFlows, News, Opened, Options, ReasonCount, Run, XdpMode,
 };
 
 /// The loaded program and its maps.
@@ -51,6 +54,8 @@ pub struct Dataplane {
     desired: Desired,
     ids: Ids,
     running: Vec<Interface>,
+    local: Local,
+    news: News,
 }
 
 impl Dataplane {
@@ -109,6 +114,8 @@ impl Dataplane {
             },
             ids: Ids::default(),
             running,
+            local: Local::new(options.endpoint_interfaces.clone()),
+            news: News::default(),
         };
         dataplane.tend()?;
         Ok((dataplane, opened))
@@ -120,6 +127,8 @@ impl Dataplane {
     /// If there is not room for it in the maps; the tables before the call stay in force.
     pub fn apply(&mut self, desired: &Desired) -> Result<Vec<AppliedService>> {
         let plan = self.plan(desired)?;
+        // Before a packet goes to an endpoint whose replies nobody would turn back.
+        self.await_endpoints(desired);
         for write in &plan.writes {
             if let Err(error) = self.maps.write(&mut self.ebpf, write) {
                 if matches!(write, Write::Prefixes(..)) {
@@ -255,7 +264,61 @@ impl Dataplane {
     /// # Errors
     /// If the kernel cannot be asked or a map not be written.
     pub fn tend(&mut self) -> Result<()> {
-        self.maps.write_egress(&mut self.ebpf, &self.running)
+        self.maps.write_egress(&mut self.ebpf, &self.running)?;
+        let endpoints = self.translated();
+        self.follow_endpoints(&endpoints);
+        Ok(())
+    }
+
+    /// Addresses of the endpoints the kernel knows whose replies have to be turned back.
+    fn translated(&self) -> BTreeSet<IpAddr> {
+        let records = self.image.endpoints.values();
+        let translated = records.filter(|it| it.mode == mode::NAT);
+        translated
+            .filter_map(|it| standard(it.family, it.address))
+            .collect()
+    }
+
+    /// As [`Dataplane::tend`] for endpoints, if some of them are new.
+    fn await_endpoints(&mut self, desired: &Desired) {
+        let services = desired.services.iter();
+        let coming = services
+            .filter(|it| it.delivery.mode == Mode::Nat)
+            .flat_map(|it| &it.backends)
+            .flat_map(|it| &it.endpoints)
+            .map(|it| it.address.ip());
+        let there = self.translated();
+        let all: BTreeSet<IpAddr> = coming.chain(there.iter().copied()).collect();
+        if all.len() > there.len() {
+            self.follow_endpoints(&all);
+        }
+    }
+
+    /// Sees to it that replies of endpoints on this node are turned back. What hinders it is a note, because
+    /// all else can go on.
+    fn follow_endpoints(&mut self, endpoints: &BTreeSet<IpAddr>) {
+        let followed = self.local.follow(
+            &mut self.ebpf,
+            &self.pin_dir,
+            &self.running,
+            endpoints,
+            &mut self.news,
+        );
+        if let Err(error) = followed {
+            self.news
+                .notes
+                .push(format!("interfaces of endpoints were not followed: {error:#}"));
+        }
+    }
+
+    /// Interfaces that lead to endpoints on this node.
+    pub fn endpoint_interfaces(&self) -> Vec<EndpointInterface> {
+        self.local.running()
+    }
+
+    /// What has happened by itself since this was last asked.
+    pub fn take_news(&mut self) -> News {
+        std::mem::take(&mut self.news)
     }
 
     /// Empties the entries of flows that are over. To be called at least once in a hundred days, see
@@ -312,7 +375,9 @@ impl Dataplane {
     /// # Errors
     /// If a pin cannot be removed; names it.
     pub fn detach(self) -> Result<()> {
+        // XDP first: replies to what it still forwards are turned back.
         attach::detach(&self.pin_dir)?;
+        local::detach(&self.pin_dir)?;
         for map in object::MAPS.iter().chain([&object::WAYS]) {
             let path = self.pin_dir.join(map);
             fs::remove_file(&path).with_context(|| format!("unpin {}", path.display()))?;

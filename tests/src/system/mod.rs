@@ -8,6 +8,7 @@
 //! | [`flood`] | spoofed packets in masses harm nobody |
 //! | [`life`] | `lbd` killed, stopped, started twice, told to read its file again, detached |
 //! | [`paths`] | neighbours from cold, large transfers, generic mode, what is not ours |
+//! | [`pods`] | endpoints on the node itself |
 //! | [`modes`] | endpoints that answer themselves: dsr, ipip, gue |
 //! | [`aside`] | large datagrams, errors, echo requests |
 //! | [`counters`] | what was counted stays counted |
@@ -24,6 +25,7 @@ mod flood;
 mod life;
 mod modes;
 mod paths;
+mod pods;
 mod readme;
 mod scene;
 mod select;
@@ -45,6 +47,7 @@ pub fn trials() -> Vec<Trial> {
         life::trials(),
         modes::trials(),
         paths::trials(),
+        pods::trials(),
         aside::trials(),
         counters::trials(),
         socket::trials(),
