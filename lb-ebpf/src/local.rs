@@ -43,11 +43,11 @@ struct Size {
 /// From the frame to the action.
 #[inline(always)]
 pub fn run(ctx: TcContext) -> i32 {
-    let mut frame = SkbFrame::new(ctx);
+    let frame = SkbFrame::new(ctx);
     if frame.is_tagged() {
         return TC_ACT_UNSPEC;
     }
-    let outcome = match balance(&mut frame) {
+    let outcome = match sent(lb_reply(frame.ctx.skb.skb)) {
         Err(Reason::Fragment) => balance_fragment(&frame),
         Err(Reason::OtherProtocol) => balance_message(&frame),
         outcome => outcome,
@@ -87,6 +87,8 @@ where
     let tuple = to.tuple();
     let size = Size::of(frame, &packet);
     let mut question = Question::new();
+    question.0.sport = tuple.source_port.to_be();
+    question.0.dport = tuple.destination_port.to_be();
     ask(frame, &packet, &tuple, size.largest, &mut question)?;
     if to.service.flags & flag::CLAMP != 0 {
         frame.clamp(&packet, to.service.mss);
@@ -115,10 +117,26 @@ fn balance_message(frame: &SkbFrame) -> Result<i32, Reason> {
 /// Sends a packet that was turned already, where its own header says.
 #[inline(always)]
 fn send(frame: &SkbFrame) -> Result<i32, Reason> {
-    word::to_outcome(lb_send_reply(frame.ctx.skb.skb)).map(|(_, action)| action as i32)
+    sent(lb_send_reply(frame.ctx.skb.skb))
 }
 
-// *Global functions* to the verifier, as in `aside`.
+#[inline(always)]
+fn sent(word: u64) -> Result<i32, Reason> {
+    word::to_outcome(word).map(|(_, action)| action as i32)
+}
+
+#[inline(always)]
+fn of_sent(sent: Result<i32, Reason>) -> u64 {
+    word::of_outcome(sent.map(|action| (Reason::Returned, action as u32)))
+}
+
+// *Global functions* to the verifier, as in `aside`: each has the stack for itself.
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn lb_reply(ctx: *mut __sk_buff) -> u64 {
+    of_sent(balance(&mut gathered(ctx)))
+}
 
 #[unsafe(no_mangle)]
 #[inline(never)]
@@ -135,8 +153,7 @@ extern "C" fn lb_turn_reply_message(ctx: *mut __sk_buff) -> u64 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn lb_send_reply(ctx: *mut __sk_buff) -> u64 {
-    let sent = send_turned(&gathered(ctx));
-    word::of_outcome(sent.map(|action| (Reason::Returned, action as u32)))
+    of_sent(send_turned(&gathered(ctx)))
 }
 
 #[inline(always)]
@@ -163,6 +180,7 @@ fn send_turned_family<A: Parts + Route>(frame: &SkbFrame, offset: usize) -> Resu
         source_port: 0,
         destination_port: 0,
     };
+    // Its ports stay zero as they are: the compiler would write both at once, where it is not aligned.
     let mut question = Question::new();
     ask(frame, packet, &to, packet.length, &mut question)?;
     Ok(deliver::redirect(&question.0))
@@ -180,8 +198,6 @@ fn ask<A: Route>(
     let question = &mut question.0;
     A::ask(question, to.source, to.destination);
     question.l4_protocol = packet.protocol;
-    question.sport = to.source_port.to_be();
-    question.dport = to.destination_port.to_be();
     question.__bindgen_anon_1.tot_len = largest;
     deliver::ask(&frame.ctx, question)
 }
