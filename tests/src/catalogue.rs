@@ -8,6 +8,7 @@
 //! | `forward` | what is turned, and how it leaves |
 //! | `modes` | what is carried as it is: to a neighbour, in tunnels |
 //! | `flow` | a flow's life |
+//! | `local` | replies of endpoints on the node, as the kernel has them |
 //! | `select` | which endpoint a new flow gets |
 //! | `million` | a million prefixes |
 //! | `fragment` | the first fragment of a packet, and the others |
@@ -17,6 +18,7 @@
 mod flow;
 mod forward;
 mod fragment;
+mod local;
 mod message;
 mod million;
 mod modes;
@@ -45,6 +47,7 @@ pub fn trials() -> Vec<Trial> {
         flow::CASES,
         fragment::CASES,
         message::CASES,
+        local::CASES,
         select::CASES,
         modes::CASES,
     ];

@@ -184,6 +184,15 @@ impl Node {
         self.dataplane_mut()?.run(frame, from.index)
     }
 
+    /// Gives the program for replies of endpoints on the node a frame from an interface, that is so many
+    /// packets with so many bytes each after their headers. Only within.
+    ///
+    /// # Errors
+    /// If the kernel refuses the frame.
+    pub fn run_local(&mut self, frame: &[u8], from: Port, parts: (u32, u32)) -> Result<Run> {
+        self.dataplane_mut()?.run_local(frame, from.index, parts)
+    }
+
     /// How many instructions the verifier walked; nothing if the kernel does not tell (before 5.16).
     ///
     /// # Errors

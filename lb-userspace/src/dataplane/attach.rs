@@ -21,7 +21,7 @@ use aya::programs::links::{FdLink, PinnedLink};
 
 use super::hook::DELIVER;
 use super::object::{deliver, xdp};
-use super::{Interface, XdpMode, hook, interface};
+use super::{Interface, XdpMode, bpffs, hook, interface};
 
 /// How long the kernel may take to take a program off, and how often it is asked.
 const GONE_LIMIT: Duration = Duration::from_secs(2);
@@ -181,7 +181,7 @@ fn xdp_pin(pin_dir: &Path, mode: XdpMode, interface: &str) -> PathBuf {
     } else {
         "generic"
     };
-    pin_dir.join(format!("xdp-{mode}-{interface}"))
+    pin_dir.join(bpffs::name(&format!("xdp-{mode}-"), interface))
 }
 
 fn is_xdp(path: &Path) -> bool {
@@ -201,9 +201,9 @@ fn pins(pin_dir: &Path) -> Result<Vec<(PathBuf, String)>> {
             .into_owned();
         let interface = ["xdp-native-", "xdp-generic-", "tcx-"]
             .iter()
-            .find_map(|prefix| name.strip_prefix(prefix));
+            .find_map(|beginning| bpffs::interface(&name, beginning));
         if let Some(interface) = interface {
-            pins.push((path.clone(), interface.to_owned()));
+            pins.push((path.clone(), interface));
         }
     }
     Ok(pins)

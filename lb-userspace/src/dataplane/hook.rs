@@ -16,6 +16,7 @@ use aya::programs::tc::{
 };
 use aya::programs::{LinkOrder, SchedClassifier, TcAttachType};
 
+use super::bpffs;
 use super::report::Hook;
 
 /// Which filter is ours: the first to look at a packet.
@@ -49,7 +50,7 @@ pub const LOCAL: Role = Role {
 impl Role {
     /// Where its link is pinned.
     pub fn pinned(self, pin_dir: &Path, interface: &str) -> PathBuf {
-        pin_dir.join(format!("{}{interface}", self.pin))
+        pin_dir.join(bpffs::name(self.pin, interface))
     }
 }
 

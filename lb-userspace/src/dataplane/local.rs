@@ -14,7 +14,7 @@ use aya::Ebpf;
 use super::hook::{self, LOCAL};
 use super::report::{EndpointInterface, EndpointInterfaces, Hook, Interface, News};
 use super::route::Routes;
-use super::{interface, object};
+use super::{bpffs, interface, object};
 
 /// Where the program is.
 #[derive(Debug, Default)]
@@ -193,7 +193,7 @@ fn pinned(pin_dir: &Path) -> Result<Vec<String>> {
     let mut names = Vec::new();
     for entry in entries {
         let name = entry?.file_name().to_string_lossy().into_owned();
-        names.extend(name.strip_prefix(LOCAL.pin).map(str::to_owned));
+        names.extend(bpffs::interface(&name, LOCAL.pin));
     }
     Ok(names)
 }

@@ -354,6 +354,38 @@ impl Dataplane {
         })
     }
 
+    /// As [`Dataplane::run`], of the program for replies of endpoints on this node. The frame is `packets`
+    /// packets with `segment` bytes each after their headers; 1 and 0 if it is not to be parted.
+    ///
+    /// # Errors
+    /// As there, and if the kernel refuses the program.
+    pub fn run_local(
+        &mut self,
+        frame: &[u8],
+        ingress: u32,
+        (packets, segment): (u32, u32),
+    ) -> Result<Run> {
+        let mut out = vec![0; frame.len() + 256];
+        // struct __sk_buff: ingress_ifindex, ifindex, gso_segs, gso_size, and what is zero.
+        let mut context = [0_u8; 192];
+        for (at, value) in [(36, ingress), (40, ingress), (164, packets), (176, segment)] {
+            context[at..at + 4].copy_from_slice(&value.to_ne_bytes());
+        }
+        let result = object::local(&mut self.ebpf)?
+            .test_run(TestRunOptions {
+                data_in: Some(frame),
+                data_out: Some(&mut out),
+                ctx_in: Some(&context),
+                ..TestRunOptions::default()
+            })
+            .context("BPF_PROG_TEST_RUN")?;
+        out.truncate(result.data_size_out as usize);
+        Ok(Run {
+            action: result.return_value,
+            frame: out,
+        })
+    }
+
     /// What the kernel says of the loaded XDP program: sizes, verified instructions.
     ///
     /// # Errors

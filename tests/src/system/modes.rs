@@ -65,7 +65,8 @@ fn carry(mode: &str, across: bool) -> Result<()> {
     Ok(())
 }
 
-fn services(scene: &Scene, mode: &str, across: bool) -> Result<String> {
+/// All services in a mode.
+pub(super) fn services(scene: &Scene, mode: &str, across: bool) -> Result<String> {
     let (one, two) = (scene.lab().endpoint("one")?, scene.lab().endpoint("two")?);
     let configuration = Configuration::on(&scene.lab().node().interfaces());
     let configuration = SERVICES.into_iter().fold(configuration, |text, it| {
@@ -106,7 +107,7 @@ fn hold_addresses(host: &Host, client: &Host) -> Result<()> {
 }
 
 /// `lbctl decap` on an endpoint.
-fn unpack(scene: &Scene, name: &str, how: &str) -> Result<()> {
+pub(super) fn unpack(scene: &Scene, name: &str, how: &str) -> Result<()> {
     let mut command = Command::new(program("lbctl")?);
     let pins = scene.lab().bpffs().join(format!("decap-{name}"));
     command.args(["decap", "--interface", "eth0", "--pin-dir"]);
