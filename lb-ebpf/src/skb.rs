@@ -101,23 +101,26 @@ impl SkbFrame {
         };
         let at = (packet.transport + at) as u32;
         let skb = self.ctx.skb.skb;
-        let [addresses, others] = [addresses, others].map(|it| it.wide() as u64);
+        let [pseudo, plain] = [addresses, others].map(|it| it.wide() as u64);
         // SAFETY: the context is the program's own, and no reference into the frame is held: `&mut self`.
         let refused = unsafe {
-            bpf_l4_csum_replace(skb, at, 0, addresses, flags | BPF_F_PSEUDO_HDR as u64)
-                | bpf_l4_csum_replace(skb, at, 0, others, flags)
+            bpf_l4_csum_replace(skb, at, 0, pseudo, flags | BPF_F_PSEUDO_HDR as u64)
+                | bpf_l4_csum_replace(skb, at, 0, plain, flags)
         };
         if A::FAMILY == IPV6 {
             // The helper takes every change of addresses to have been made good by the IP header's
             // checksum, which IPv6 has not (`inet_proto_csum_replace_by_diff`; a flag to say so came with
-            // 6.16). The hop count counts, too.
-            let hops = Delta::NONE.half_word([0, packet.hops], [0, packet.hops.wrapping_sub(1)]);
-            let change = addresses as u32 as u64 + hops.wide() as u64;
-            let change = (change & 0xffff_ffff) + (change >> 32);
-            // SAFETY: as above. Refused if there is no sum over all bytes, as there need not be.
-            unsafe { bpf_csum_update(skb, change as u32) };
+            // 6.16).
+            self.recount(addresses);
         }
         (refused == 0).then_some(())
+    }
+
+    /// Lets the sum over all bytes, if there is one, follow a change.
+    #[inline(always)]
+    fn recount(&mut self, change: Delta) {
+        // SAFETY: as in `sum`. Refused if there is no such sum, which is as good.
+        unsafe { bpf_csum_update(self.ctx.skb.skb, change.wide()) };
     }
 
     /// Bytes of the whole frame.
@@ -149,6 +152,12 @@ impl Turn for SkbFrame {
     #[inline(always)]
     fn turn<A: Rewrite>(&mut self, packet: &Packet<A>, to: &Tuple<A>) -> Option<()> {
         let (addresses, ports) = rewrite_unsummed(self, packet, to)?;
+        if A::FAMILY == IPV6 {
+            // No checksum covers its hop count.
+            let word = |hops: u8| [0, hops];
+            let (before, after) = (word(packet.hops), word(packet.hops.wrapping_sub(1)));
+            self.recount(Delta::NONE.half_word(before, after));
+        }
         self.sum(packet, addresses, ports)
     }
 }

@@ -20,7 +20,8 @@ use lb_common::limits::PAGE_SLOTS;
 use lb_common::record::{self, TableRef};
 use lb_common::verdict::Reason;
 use lb_userspace::dataplane::{
-    Dataplane, EndpointInterfaces, EndpointReport, FlowReport, Interface, Options, Run, XdpMode, interface_index,
+    Dataplane, EndpointInterfaces, EndpointReport, FlowReport, Interface, Options, Run, XdpMode,
+    interface_index,
 };
 use lb_userspace::desired::{Desired, Service};
 use lb_userspace::lab::{Lab, Topology};

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::dataplane::{Counters, EndpointInterface, FlowReport, Interface, LiveFlows, ReasonCount};
+use crate::dataplane::{
+    Counters, EndpointInterface, FlowReport, Interface, LiveFlows, ReasonCount,
+};
 use crate::desired::{Idle, Protocol, Scheduling};
 use crate::state::ChangeKind;
 

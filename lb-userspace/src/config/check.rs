@@ -72,9 +72,7 @@ fn interfaces(
     Ok(found)
 }
 
-fn endpoint_interfaces(
-    asked: Option<&[Spanned<String>]>,
-) -> Result<EndpointInterfaces, Mistake> {
+fn endpoint_interfaces(asked: Option<&[Spanned<String>]>) -> Result<EndpointInterfaces, Mistake> {
     let Some(asked) = asked else {
         return Ok(EndpointInterfaces::Found);
     };

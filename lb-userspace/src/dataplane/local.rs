@@ -188,8 +188,7 @@ fn candidates(endpoints: &BTreeSet<IpAddr>) -> Result<Vec<Candidate>> {
 
 /// Names of interfaces that a pinned link is for.
 fn pinned(pin_dir: &Path) -> Result<Vec<String>> {
-    let entries =
-        fs::read_dir(pin_dir).with_context(|| format!("list {}", pin_dir.display()))?;
+    let entries = fs::read_dir(pin_dir).with_context(|| format!("list {}", pin_dir.display()))?;
     let mut names = Vec::new();
     for entry in entries {
         let name = entry?.file_name().to_string_lossy().into_owned();
@@ -251,7 +250,10 @@ mod tests {
         let mut notes = Vec::new();
         let found = names(&EndpointInterfaces::Found, &mut notes);
         assert_eq!(found, ["cni0", "veth2"]);
-        assert!(matches!(&notes[..], [it] if it.starts_with("wg0 leads")), "{notes:?}");
+        assert!(
+            matches!(&notes[..], [it] if it.starts_with("wg0 leads")),
+            "{notes:?}"
+        );
     }
 
     #[test]

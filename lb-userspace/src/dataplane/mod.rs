@@ -38,8 +38,8 @@ use local::Local;
 use maps::Maps;
 use object::Constants;
 pub use report::{
-    AppliedService, Counters, EndpointInterface, EndpointInterfaces, EndpointReport, FlowReport, Hook,
-    Interface, LiveFlows, News, Opened, Options, ReasonCount, Run, XdpMode,
+    AppliedService, Counters, EndpointInterface, EndpointInterfaces, EndpointReport, FlowReport,
+    Hook, Interface, LiveFlows, News, Opened, Options, ReasonCount, Run, XdpMode,
 };
 
 /// The loaded program and its maps.
@@ -305,9 +305,9 @@ impl Dataplane {
             &mut self.news,
         );
         if let Err(error) = followed {
-            self.news
-                .notes
-                .push(format!("interfaces of endpoints were not followed: {error:#}"));
+            self.news.notes.push(format!(
+                "interfaces of endpoints were not followed: {error:#}"
+            ));
         }
     }
 

@@ -42,7 +42,15 @@ pub(super) fn routed(footprint: &Arc<Footprint>, names: &[String], wire: Wire) -
 /// Pods on a bridge.
 pub(super) fn bridged(footprint: &Arc<Footprint>, names: &[String], wire: Wire) -> Result<Hosts> {
     let (client, node) = outside(footprint, wire)?;
-    node.ip(&["link", "add", BRIDGE, "type", "bridge", "mcast_snooping", "0"])?;
+    node.ip(&[
+        "link",
+        "add",
+        BRIDGE,
+        "type",
+        "bridge",
+        "mcast_snooping",
+        "0",
+    ])?;
     node.ip(&["link", "set", BRIDGE, "up"])?;
     let router = Link::new(BRIDGE, PODS, NODE);
     // Aside: `Host::interfaces` are those that a configuration names for XDP.
@@ -104,7 +112,14 @@ fn routed_pod(
     let link = Link::new("eth0", PODS, number);
     assign_alone(&mut pod, link.clone())?;
     let gateway_v6 = GATEWAY_V6.to_string();
-    node.ip(&["address", "add", &format!("{gateway_v6}/64"), "dev", name, "nodad"])?;
+    node.ip(&[
+        "address",
+        "add",
+        &format!("{gateway_v6}/64"),
+        "dev",
+        name,
+        "nodad",
+    ])?;
     for (family, gateway) in [
         (Family::V4, IpAddr::from(node.v4())),
         (Family::V6, GATEWAY_V6.into()),

@@ -183,7 +183,8 @@ impl Topology {
             .try_for_each(|(at, name)| {
                 ensure!(is_device_name(name), "`{name}` is no name for an interface");
                 ensure!(
-                    !["client", "node", "switch", "pods", "lo", "default", "all"].contains(&name.as_str())
+                    !["client", "node", "switch", "pods", "lo", "default", "all"]
+                        .contains(&name.as_str())
                         && !self.endpoints[..at].contains(name),
                     "`{name}` is taken"
                 );

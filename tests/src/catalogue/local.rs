@@ -34,92 +34,125 @@ pub const CASES: &[Case] = &[
             }
         });
     }),
-    ("a reply that the kernel has is followed and counted", |stage| {
-        each(stage, Tcp, |stage, world, node_port| {
-            let client = std::net::SocketAddr::new(world.client, CLIENT_PORT);
-            let header = if world.is_v4() { 40 } else { 60 };
-            let from = between(world.host(1, 2), world.source(1));
-            let counted = stage.counted(world.endpoint(1, 2).address, |stage| {
-                returns(stage, world, &from.clone().tcp(SYN | ACK, ENDPOINT, node_port));
-                let ack = between(world.client, world.vip).tcp(ACK, CLIENT_PORT, WEB);
-                stage.play(&ack.bytes(), stage.node.client, Redirected);
-                assert_eq!(stage.phase(client).as_deref(), Some("open"));
-                returns(stage, world, &from.tcp(PSH | ACK, ENDPOINT, node_port));
+    (
+        "a reply that the kernel has is followed and counted",
+        |stage| {
+            each(stage, Tcp, |stage, world, node_port| {
+                let client = std::net::SocketAddr::new(world.client, CLIENT_PORT);
+                let header = if world.is_v4() { 40 } else { 60 };
+                let from = between(world.host(1, 2), world.source(1));
+                let counted = stage.counted(world.endpoint(1, 2).address, |stage| {
+                    returns(
+                        stage,
+                        world,
+                        &from.clone().tcp(SYN | ACK, ENDPOINT, node_port),
+                    );
+                    let ack = between(world.client, world.vip).tcp(ACK, CLIENT_PORT, WEB);
+                    stage.play(&ack.bytes(), stage.node.client, Redirected);
+                    assert_eq!(stage.phase(client).as_deref(), Some("open"));
+                    returns(stage, world, &from.tcp(PSH | ACK, ENDPOINT, node_port));
+                });
+                assert_eq!((counted.packets_out, counted.bytes_out), (2, 2 * header));
             });
-            assert_eq!((counted.packets_out, counted.bytes_out), (2, 2 * header));
-        });
-    }),
-    ("a reply of many packets counts as these, and goes where each would", |stage| {
-        each(stage, Tcp, |stage, world, node_port| {
-            let header = if world.is_v4() { 40 } else { 60 };
-            let reply = reply(world, Tcp, node_port).payload(&[0x3c; 3 * 1400 + 7]);
-            let counted = stage.counted(world.endpoint(1, 2).address, |stage| {
-                returns_in(stage, world, &reply, (4, 1400));
+        },
+    ),
+    (
+        "a reply of many packets counts as these, and goes where each would",
+        |stage| {
+            each(stage, Tcp, |stage, world, node_port| {
+                let header = if world.is_v4() { 40 } else { 60 };
+                // One page is all that BPF_PROG_TEST_RUN takes.
+                let reply = reply(world, Tcp, node_port).payload(&[0x3c; 3 * 1000 + 7]);
+                let counted = stage.counted(world.endpoint(1, 2).address, |stage| {
+                    returns_in(stage, world, &reply, (4, 1000));
+                });
+                assert_eq!(counted.packets_out, 4);
+                assert_eq!(counted.bytes_out, 4 * header + 3 * 1000 + 7);
+                stops(stage, &reply, (3, 1500), (TooBig, SHOT));
             });
-            assert_eq!(counted.packets_out, 4);
-            assert_eq!(counted.bytes_out, 4 * header + 3 * 1400 + 7);
-            stops(stage, &reply, (3, 1500), (TooBig, SHOT));
-        });
-    }),
+        },
+    ),
     ("a reply larger than its way out is dropped", |stage| {
         each(stage, Udp, |stage, world, node_port| {
             let reply = reply(world, Udp, node_port).payload(&[1; 1600]);
             stops(stage, &reply, WHOLE, (TooBig, SHOT));
         });
     }),
-    ("what else comes from endpoints on the node passes", |stage| {
-        each(stage, Tcp, |stage, world, node_port| {
-            let from = between(world.host(1, 2), world.source(1));
-            let others = [
-                (from.clone().tcp(ACK, ENDPOINT, 22), NotForService),
-                (from.clone().tcp(ACK, ENDPOINT, node_port ^ 1), NotForService),
-                (from.clone().tcp(ACK, ENDPOINT + 1, node_port), NotForService),
-                (from.clone().udp(ENDPOINT, node_port), NotForService),
-                (from.clone().hops(1).tcp(ACK, ENDPOINT, node_port), Expiring),
-                // Of a client on the node.
-                (between(world.host(1, 2), world.vip).tcp(SYN, 9, WEB), NotForService),
-                (arp([10, 64, 1, 1]), NotIp),
-            ];
-            for (packet, reason) in others {
-                stops(stage, &packet, WHOLE, (reason, UNSPEC));
-            }
-        });
-    }),
-    ("fragments of a reply that the kernel has come from the VIP", |stage| {
-        each(stage, Udp, |stage, world, node_port| {
-            let reply = reply(world, Udp, node_port).label(9).payload(&[3; 3000]);
-            let turned = turned(world, &reply);
-            for (piece, turned) in reply.cut(1448).iter().zip(turned.cut(1448)) {
-                sends(stage, piece, WHOLE, &turned);
-            }
-            let alone = reply.label(10).cut(1448);
-            stops(stage, &alone[1], WHOLE, (Fragment, UNSPEC));
-        });
-    }),
-    ("an endpoint on the node tells a client of an error", |stage| {
-        each(stage, Udp, |stage, world, node_port| {
-            let (node, endpoint) = (world.source(1), world.host(1, 2));
-            let (kind, code) = if world.is_v4() { (3, 3) } else { (1, 4) };
-            let error = |from, to, quoted: &Packet| {
-                let bytes = quoted.bytes();
-                let message = between(from, to).message(kind, code, [0; 4]);
-                message.payload(&bytes[14..])
-            };
-            let question = between(world.client, world.vip).udp(CLIENT_PORT, WEB).payload(b"?");
-            let forwarded = between(node, endpoint).udp(node_port, ENDPOINT).payload(b"?");
-            let (forwarded, question) = (forwarded.hops(7), question.hops(7));
-            let turned = error(endpoint, node, &question)
-                .turned((world.vip, 0), (world.client, 0));
-            sends(stage, &error(endpoint, node, &forwarded), WHOLE, &turned);
-            let other = between(node, endpoint).udp(node_port ^ 1, ENDPOINT);
-            stops(
-                stage,
-                &error(endpoint, node, &other),
-                WHOLE,
-                (UnrelatedError, UNSPEC),
-            );
-        });
-    }),
+    (
+        "what else comes from endpoints on the node passes",
+        |stage| {
+            each(stage, Tcp, |stage, world, node_port| {
+                let from = between(world.host(1, 2), world.source(1));
+                let others = [
+                    (from.clone().tcp(ACK, ENDPOINT, 22), NotForService),
+                    (
+                        from.clone().tcp(ACK, ENDPOINT, node_port ^ 1),
+                        NotForService,
+                    ),
+                    (
+                        from.clone().tcp(ACK, ENDPOINT + 1, node_port),
+                        NotForService,
+                    ),
+                    (from.clone().udp(ENDPOINT, node_port), NotForService),
+                    (from.clone().hops(1).tcp(ACK, ENDPOINT, node_port), Expiring),
+                    // Of a client on the node.
+                    (
+                        between(world.host(1, 2), world.vip).tcp(SYN, 9, WEB),
+                        NotForService,
+                    ),
+                    (arp([10, 64, 1, 1]), NotIp),
+                ];
+                for (packet, reason) in others {
+                    stops(stage, &packet, WHOLE, (reason, UNSPEC));
+                }
+            });
+        },
+    ),
+    (
+        "fragments of a reply that the kernel has come from the VIP",
+        |stage| {
+            each(stage, Udp, |stage, world, node_port| {
+                let reply = reply(world, Udp, node_port).label(9).payload(&[3; 3000]);
+                let turned = turned(world, &reply);
+                for (piece, turned) in reply.cut(1448).iter().zip(turned.cut(1448)) {
+                    sends(stage, piece, WHOLE, &turned);
+                }
+                let alone = reply.label(10).cut(1448);
+                stops(stage, &alone[1], WHOLE, (Fragment, UNSPEC));
+            });
+        },
+    ),
+    (
+        "an endpoint on the node tells a client of an error",
+        |stage| {
+            each(stage, Udp, |stage, world, node_port| {
+                let (node, endpoint) = (world.source(1), world.host(1, 2));
+                let (kind, code) = if world.is_v4() { (3, 3) } else { (1, 4) };
+                let error = |from, to, quoted: &Packet| {
+                    let bytes = quoted.bytes();
+                    let message = between(from, to).message(kind, code, [0; 4]);
+                    message.payload(&bytes[14..])
+                };
+                let question = between(world.client, world.vip)
+                    .udp(CLIENT_PORT, WEB)
+                    .payload(b"?");
+                let forwarded = between(node, endpoint)
+                    .udp(node_port, ENDPOINT)
+                    .payload(b"?");
+                let (forwarded, question) = (forwarded.hops(7), question.hops(7));
+                let turned =
+                    error(endpoint, node, &question).turned((world.vip, 0), (world.client, 0));
+                sends(stage, &error(endpoint, node, &forwarded), WHOLE, &turned);
+                let other = between(node, endpoint).udp(node_port ^ 1, ENDPOINT);
+                stops(
+                    stage,
+                    &error(endpoint, node, &other),
+                    WHOLE,
+                    (UnrelatedError, UNSPEC),
+                );
+            });
+        },
+    ),
 ];
 
 /// In each family, with a flow of a client to an endpoint, given its node port.

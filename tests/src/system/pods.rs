@@ -20,7 +20,10 @@ pub(super) fn trials() -> Vec<Trial> {
     [
         in_both("replies of pods are turned back", answer),
         in_both("100 MB from and to pods arrive unchanged", transfer),
-        in_both("pods send and take datagrams of 60 000 bytes", large_datagrams),
+        in_both(
+            "pods send and take datagrams of 60 000 bytes",
+            large_datagrams,
+        ),
         in_both("a client hears that a port of a pod is closed", closed_port),
         in_both("generic mode serves pods", generic),
         vec![
@@ -37,8 +40,14 @@ pub(super) fn trials() -> Vec<Trial> {
                 carry("gue")
             }),
         ],
-        in_both("lbd started again takes over the interfaces of pods", started_again),
-        in_both("detach takes the program off the interfaces of pods", detach),
+        in_both(
+            "lbd started again takes over the interfaces of pods",
+            started_again,
+        ),
+        in_both(
+            "detach takes the program off the interfaces of pods",
+            detach,
+        ),
     ]
     .into_iter()
     .flatten()
@@ -85,8 +94,12 @@ fn transfer(topology: &Topology) -> Result<()> {
     transfer_all(&mut scene, BYTES, "with pods")?;
     let counted = scene.json(&["get", "backends"])?;
     for backend in counted["backends"].as_array().context("backends")? {
-        let bytes = backend["counters"]["bytes_out"].as_u64().unwrap_or_default();
-        let packets = backend["counters"]["packets_out"].as_u64().unwrap_or_default();
+        let bytes = backend["counters"]["bytes_out"]
+            .as_u64()
+            .unwrap_or_default();
+        let packets = backend["counters"]["packets_out"]
+            .as_u64()
+            .unwrap_or_default();
         // Packets as they are on the wire, whatever they came in: headers and not more than the MTU.
         ensure!(
             bytes > BYTES && bytes < BYTES * 11 / 10 && bytes.div_ceil(packets) <= 1500,
@@ -136,7 +149,16 @@ fn made_again() -> Result<()> {
     // A name as VLANs have it.
     let name = "one.7";
     node.ip(&[
-        "link", "add", name, "type", "veth", "peer", "name", "eth0", "netns", one.namespace(),
+        "link",
+        "add",
+        name,
+        "type",
+        "veth",
+        "peer",
+        "name",
+        "eth0",
+        "netns",
+        one.namespace(),
     ])?;
     node.ip(&["link", "set", name, "up"])?;
     one.ip(&["link", "set", "eth0", "up"])?;
@@ -145,8 +167,12 @@ fn made_again() -> Result<()> {
     one.ip(&["address", "add", &v6, "dev", "eth0", "nodad"])?;
     node.ip(&["address", "add", "fe80::1/64", "dev", name, "nodad"])?;
     let gateway = node.v4().to_string();
-    one.ip(&["route", "add", "default", "via", &gateway, "dev", "eth0", "onlink"])?;
-    one.ip(&["-6", "route", "add", "default", "via", "fe80::1", "dev", "eth0"])?;
+    one.ip(&[
+        "route", "add", "default", "via", &gateway, "dev", "eth0", "onlink",
+    ])?;
+    one.ip(&[
+        "-6", "route", "add", "default", "via", "fe80::1", "dev", "eth0",
+    ])?;
     node.ip(&["route", "add", &v4, "dev", name])?;
     node.ip(&["-6", "route", "add", &v6, "dev", name])?;
     // Until lbd looks again.
@@ -155,7 +181,10 @@ fn made_again() -> Result<()> {
         scene.ask_for_share(service, 50, 0.0)?;
     }
     let after = endpoint_interfaces(&scene)?;
-    ensure!(after == before.map(|it| it.replace("\"one\"", "\"one.7\"")), "{after:?}");
+    ensure!(
+        after == before.map(|it| it.replace("\"one\"", "\"one.7\"")),
+        "{after:?}"
+    );
     Ok(())
 }
 
@@ -166,7 +195,10 @@ fn named() -> Result<()> {
     let configuration = scene.with_services(configuration)?;
     scene.start(&configuration)?;
     let running = endpoint_interfaces(&scene)?;
-    ensure!(running.len() == 1 && running[0].contains("two"), "{running:?}");
+    ensure!(
+        running.len() == 1 && running[0].contains("two"),
+        "{running:?}"
+    );
     for service in SERVICES {
         scene.set_weight(service, &["new=100"])?;
         scene.ask_for_share(service, 50, 1.0)?;
@@ -180,7 +212,11 @@ fn carry(mode: &str) -> Result<()> {
     for name in ["one", "two"] {
         let pod = scene.lab().endpoint(name)?;
         for (family, gateway) in [("-4", "10.64.1.1"), ("-6", "fd64:0:0:1::1")] {
-            let vip = if family == "-4" { "10.99.0.1" } else { "fd99::1" };
+            let vip = if family == "-4" {
+                "10.99.0.1"
+            } else {
+                "fd99::1"
+            };
             let length = if family == "-4" { 32 } else { 128 };
             let address = format!("{vip}/{length}");
             pod.ip(&[family, "address", "add", &address, "dev", "lo"])?;
@@ -242,7 +278,9 @@ fn detach(topology: &Topology) -> Result<()> {
 /// Names of the interfaces that the program is on, beside XDP.
 fn endpoint_interfaces(scene: &Scene) -> Result<Vec<String>> {
     let status = scene.json(&["status"])?;
-    let list = status["endpoint_interfaces"].as_array().context("no list")?;
+    let list = status["endpoint_interfaces"]
+        .as_array()
+        .context("no list")?;
     Ok(list
         .iter()
         .map(|it| format!("{} {}", it["name"], it["hook"]))

@@ -5,7 +5,9 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result};
 use aya::programs::{ProgramFd, ProgramInfo};
-use lb_userspace::dataplane::{Dataplane, EndpointInterfaces, Interface, Options, XdpMode, interface_index};
+use lb_userspace::dataplane::{
+    Dataplane, EndpointInterfaces, Interface, Options, XdpMode, interface_index,
+};
 use lb_userspace::desired::{
     Backend, Delivery, Desired, Endpoint, Idle, Mode, Ports, Protocol, Selection, Service,
 };
