@@ -13,14 +13,17 @@ use aya::Ebpf;
 
 use super::hook::{self, LOCAL};
 use super::report::{EndpointInterface, EndpointInterfaces, Hook, Interface, News};
-use super::route::Routes;
+use super::route::{Changes, Routes};
 use super::{bpffs, interface, object};
 
 /// Where the program is.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Local {
     asked: EndpointInterfaces,
     running: BTreeMap<String, Running>,
+    /// Endpoints whose interfaces are found, unless something changes.
+    followed: Option<BTreeSet<IpAddr>>,
+    changes: Changes,
     /// What was said when last looked: nothing is said twice.
     said: Vec<String>,
     /// Filters of an earlier daemon have been looked for.
@@ -46,11 +49,18 @@ struct Candidate {
 
 impl Local {
     /// Nowhere yet.
-    pub fn new(asked: EndpointInterfaces) -> Self {
-        Self {
+    ///
+    /// # Errors
+    /// If the kernel does not tell of changes.
+    pub fn new(asked: EndpointInterfaces) -> Result<Self> {
+        Ok(Self {
             asked,
-            ..Self::default()
-        }
+            running: BTreeMap::new(),
+            followed: None,
+            changes: Changes::listen()?,
+            said: Vec::new(),
+            is_clean: false,
+        })
     }
 
     /// Sees to it that the program is wherever replies of these endpoints come in and `xdp` does not see
@@ -66,6 +76,11 @@ impl Local {
         endpoints: &BTreeSet<IpAddr>,
         news: &mut News,
     ) -> Result<()> {
+        // Thousands of endpoints take a tenth of a second to ask for.
+        if !self.changes.any() && self.followed.as_ref() == Some(endpoints) {
+            return Ok(());
+        }
+        self.followed = None;
         let notes = &mut news.notes;
         let mut said = Vec::new();
         let wanted = wanted(&self.asked, xdp, &candidates(endpoints)?, &mut said);
@@ -95,6 +110,7 @@ impl Local {
             };
             self.running.insert(name, Running { index, hook });
         }
+        self.followed = Some(endpoints.clone());
         Ok(())
     }
 

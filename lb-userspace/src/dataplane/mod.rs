@@ -114,7 +114,7 @@ impl Dataplane {
             },
             ids: Ids::default(),
             running,
-            local: Local::new(options.endpoint_interfaces.clone()),
+            local: Local::new(options.endpoint_interfaces.clone())?,
             news: News::default(),
         };
         dataplane.tend()?;
@@ -279,19 +279,15 @@ impl Dataplane {
             .collect()
     }
 
-    /// As [`Dataplane::tend`] for endpoints, if some of them are new.
+    /// Follows the endpoints of `desired` too, if they are others than those of before.
     fn await_endpoints(&mut self, desired: &Desired) {
-        let services = desired.services.iter();
-        let coming = services
-            .filter(|it| it.delivery.mode == Mode::Nat)
-            .flat_map(|it| &it.backends)
-            .flat_map(|it| &it.endpoints)
-            .map(|it| it.address.ip());
-        let there = self.translated();
-        let all: BTreeSet<IpAddr> = coming.chain(there.iter().copied()).collect();
-        if all.len() > there.len() {
-            self.follow_endpoints(&all);
+        // First of all, because new weights shall be in force at once.
+        if translated(desired).eq(translated(&self.desired)) {
+            return;
         }
+        let mut endpoints = self.translated();
+        endpoints.extend(translated(desired));
+        self.follow_endpoints(&endpoints);
     }
 
     /// Sees to it that replies of endpoints on this node are turned back. What hinders it is a note, because
@@ -418,6 +414,16 @@ impl Dataplane {
         let _ = fs::remove_dir(&self.pin_dir);
         Ok(())
     }
+}
+
+/// Addresses of the endpoints whose replies have to be turned back.
+fn translated(desired: &Desired) -> impl Iterator<Item = IpAddr> {
+    let services = desired.services.iter();
+    services
+        .filter(|it| it.delivery.mode == Mode::Nat)
+        .flat_map(|it| &it.backends)
+        .flat_map(|it| &it.endpoints)
+        .map(|it| it.address.ip())
 }
 
 fn applied(desired: &Desired, plan: &Plan) -> Vec<AppliedService> {
