@@ -11,6 +11,47 @@ impl Delta {
     /// No change.
     pub const NONE: Self = Self(0);
 
+    /// An IPv4 header's hop count goes down by one: it stands in the upper byte of a word, which is the lower
+    /// one in memory order.
+    pub const ONE_HOP: Self = Self(if cfg!(target_endian = "little") {
+        0xfffe
+    } else {
+        0xfeff
+    });
+
+    /// Of words that are all known: what they add together. [`Delta::opposite`] takes it back.
+    #[inline(always)]
+    pub const fn of(base: u16) -> Self {
+        Self(base as u64)
+    }
+
+    /// The change back, of a change that [`Delta::of`] made.
+    #[inline(always)]
+    #[must_use]
+    pub const fn opposite(base: u16) -> Self {
+        Self(!base as u64)
+    }
+
+    /// Adds what a word takes away when it goes.
+    #[inline(always)]
+    #[must_use]
+    pub const fn without(self, word: u32) -> Self {
+        Self(self.0 + !word as u64)
+    }
+
+    /// Adds what a word brings when it comes.
+    #[inline(always)]
+    #[must_use]
+    pub const fn with(self, word: u32) -> Self {
+        Self(self.0 + word as u64)
+    }
+
+    /// In 16 bits: counts as much as all changes together.
+    #[inline(always)]
+    pub const fn folded(self) -> u16 {
+        fold(self.0)
+    }
+
     /// Adds the change of one 32-bit word. Holds 2^30 of them before it could overflow.
     #[inline(always)]
     #[must_use]
@@ -98,6 +139,15 @@ impl Sum {
     }
 }
 
+/// Checksum of an IPv4 header whose hop count has gone down by one, in few steps.
+#[inline(always)]
+#[must_use]
+pub const fn one_hop_on(checksum: [u8; 2]) -> [u8; 2] {
+    let sum = !u16::from_ne_bytes(checksum) as u32 + Delta::ONE_HOP.0 as u32;
+    // At most 0x1fffd: what is carried out leaves room for itself.
+    (!((sum & 0xffff) + (sum >> 16)) as u16).to_ne_bytes()
+}
+
 #[inline(always)]
 const fn fold(sum: u64) -> u16 {
     let sum = (sum & 0xffff_ffff) + (sum >> 32);
@@ -161,6 +211,19 @@ mod tests {
         ) {
             let changed = Delta::NONE.word(old, new).apply_udp(checksum);
             prop_assert_eq!(changed == [0, 0], checksum == [0, 0]);
+        }
+    }
+
+    #[test]
+    fn one_hop_less_is_one_hop_less_of_any_checksum() {
+        const ONE_HOP: Delta = Delta::NONE.word(u32::from_ne_bytes([1, 0, 0, 0]), 0);
+        for checksum in 0..=u16::MAX {
+            let checksum = checksum.to_ne_bytes();
+            assert_eq!(
+                one_hop_on(checksum),
+                ONE_HOP.apply(checksum),
+                "{checksum:?}"
+            );
         }
     }
 

@@ -16,7 +16,7 @@
 use network_types::ip::{Ipv4Hdr, Ipv6Hdr};
 
 use crate::address::{Address, V4, V6};
-use crate::checksum::{Delta, Sum};
+use crate::checksum::{Sum, one_hop_on};
 use crate::frame::{Bytes, Elastic, Frame, link_layer};
 use crate::parse::{ETHER_IPV4, ETHER_IPV6, Packet, UDP};
 use crate::record::{Endpoint, mode};
@@ -48,11 +48,9 @@ impl Inner for V4 {
 
     #[inline(always)]
     fn carry<F: Frame + ?Sized>(frame: &mut F, packet: &Packet<Self>) -> Option<u8> {
-        // The TTL's word goes down by one, whatever else it holds.
-        const ONE_HOP: Delta = Delta::NONE.word(u32::from_ne_bytes([1, 0, 0, 0]), 0);
         let ip: &mut Ipv4Hdr = frame.header_mut(packet.network)?;
         ip.ttl = ip.ttl.wrapping_sub(1);
-        ip.check = ONE_HOP.apply(ip.check);
+        ip.check = one_hop_on(ip.check);
         Some(ip.tos)
     }
 }
@@ -136,7 +134,7 @@ pub fn encapsulate<O: Outer, F: Elastic + ?Sized>(
         let length = load.length.wrapping_add(UDP_LENGTH as u16);
         O::write(frame, load, endpoint, UDP, length)?;
         let udp: &mut Bytes<UDP_LENGTH> = frame.header_mut(load.network + O::LENGTH)?;
-        let [a, b] = (FIRST_SOURCE_PORT | load.hash as u16).to_be_bytes();
+        let [a, b] = (FIRST_SOURCE_PORT | (load.hash >> 48) as u16).to_be_bytes();
         let [c, d] = endpoint.tunnel_port.to_be_bytes();
         let [e, f] = length.to_be_bytes();
         udp.0 = [a, b, c, d, e, f, 0, 0];
@@ -160,7 +158,7 @@ impl Outer for V4 {
     ) -> Option<()> {
         let [high, low] = length.wrapping_add(Self::LENGTH as u16).to_be_bytes();
         let first = u32::from_ne_bytes([0x45, load.class, high, low]);
-        let spread = load.hash as u32 & endpoint.spread;
+        let spread = (load.hash >> 32) as u32 & endpoint.spread;
         let [c, d] = Sum::NONE
             .word(endpoint.base)
             .word(first)
@@ -192,11 +190,11 @@ impl Outer for V6 {
         length: u16,
     ) -> Option<()> {
         // The flow label, so that routers which look no further than this header spread flows.
-        let label = load.hash as u32 & 0xf_ffff;
+        let label = (load.hash >> 32) as u32 & 0xf_ffff;
         let first = (6 << 28 | (load.class as u32) << 20 | label).to_be();
         let [high, low] = length.to_be_bytes();
         let second = u32::from_ne_bytes([high, low, protocol, HOPS]);
-        let spread = load.hash as u32 & endpoint.spread;
+        let spread = (load.hash >> 32) as u32 & endpoint.spread;
         let [net, host] = endpoint.source;
         let [a, b] = endpoint.address;
         let header: &mut Bytes<{ Self::LENGTH }> = frame.header_mut(load.network)?;

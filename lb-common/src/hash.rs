@@ -3,17 +3,19 @@
 //! Multilinear hashing over 32-bit words (Lemire and Kaser, "Strongly universal string hashing is
 //! fast", 2014): `k0 + Σ k[i]·word[i]` modulo 2^64, whose upper half is strongly universal: whoever
 //! does not know the keys cannot choose addresses and ports that collide more often than chance. The
-//! multiplications do not wait for each other. A murmur3 finalizer then spreads the sum over all 64
-//! bits, so that sequential ports land apart.
+//! multiplications do not wait for each other. One more of them spreads the sum over the upper bits, so that
+//! sequential ports land apart: that is the hash, and its uppermost bits name the bucket that every packet
+//! looks at. The rest of a finalizer ([`finish`]) is spent on what only new flows need.
 //!
-//! The part that is the same for every packet of a service (its address, port and protocol) or of an
-//! endpoint is summed once, by the daemon, and stored in its record as the *basis*.
+//! The part that is the same for every packet to a virtual address (address and protocol) or to an
+//! endpoint is summed once, by the daemon, and stored in the record as the *basis*. The virtual port is one
+//! word with the client's, so that a service may have many at no cost.
 //!
-//! | bits of a flow hash | used as |
+//! | of a flow hash | used as |
 //! |---|---|
-//! | 0..24 | first bucket of the flow table |
-//! | 24..48 | second bucket |
-//! | 48..64 | slot of the table |
+//! | bits 40..64 | first bucket of the flow table |
+//! | bits 40..64, finished | second bucket |
+//! | bits 0..16, finished | slot of the table |
 
 use crate::address::{Address, IPV4};
 
@@ -37,10 +39,10 @@ impl Keys for [u64; KEYS] {
 // Each input word has its own key. A change of these numbers moves every flow: it is a change of
 // map layout.
 const CLIENT: usize = 0; // 0..4
-const CLIENT_PORT: usize = 4;
+const PORTS: usize = 4;
 const SERVICE: usize = 5;
 const SERVICE_ADDRESS: usize = 6; // 6..10
-const SERVICE_PORT: usize = 10;
+const SERVICE_PROTOCOL: usize = 10;
 const ENDPOINT: usize = 11;
 const ENDPOINT_ADDRESS: usize = 12; // 12..16
 const ENDPOINT_PORT: usize = 16;
@@ -56,6 +58,19 @@ pub fn keys(seed: u64) -> [u64; KEYS] {
         state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
         mix(state) | 1
     })
+}
+
+/// Spreads a sum over the upper bits. Different sums stay different.
+#[inline(always)]
+const fn stir(sum: u64) -> u64 {
+    (sum ^ (sum >> 32)).wrapping_mul(0xbf58_476d_1ce4_e5b9)
+}
+
+/// Spreads a hash over all bits.
+#[inline(always)]
+pub const fn finish(hash: u64) -> u64 {
+    let x = (hash ^ (hash >> 29)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    x ^ (x >> 32)
 }
 
 /// Spreads a sum over all bits: the finalizer of murmur3 with the constants of Stafford's variant 13.
@@ -75,20 +90,28 @@ fn sum<A: Address>(keys: &impl Keys, first: usize, address: A) -> u64 {
     sum
 }
 
-/// The constant part of every flow of a service. `port` in host order, `protocol` the IP number.
-pub fn service_basis<A: Address>(keys: &impl Keys, address: A, port: u16, protocol: u8) -> u64 {
-    let port_word = ((port as u64) << 16) | ((A::FAMILY as u64) << 8) | protocol as u64;
+/// The constant part of every flow to a virtual address. `protocol` is the IP number.
+pub fn service_basis<A: Address>(keys: &impl Keys, address: A, protocol: u8) -> u64 {
+    let word = ((A::FAMILY as u64) << 8) | protocol as u64;
     keys.key(SERVICE)
         .wrapping_add(sum(keys, SERVICE_ADDRESS, address))
-        .wrapping_add(keys.key(SERVICE_PORT).wrapping_mul(port_word))
+        .wrapping_add(keys.key(SERVICE_PROTOCOL).wrapping_mul(word))
 }
 
-/// Hash of a flow from its client's side. `client_port` in host order.
+/// Hash of a flow from its client's side. `ports` are the client's and the virtual one, host order.
 #[inline(always)]
-pub fn flow<A: Address>(keys: &impl Keys, service_basis: u64, client: A, client_port: u16) -> u64 {
-    mix(service_basis
-        .wrapping_add(sum(keys, CLIENT, client))
-        .wrapping_add(keys.key(CLIENT_PORT).wrapping_mul(client_port as u64)))
+pub fn flow<A: Address>(
+    keys: &impl Keys,
+    service_basis: u64,
+    client: A,
+    (client_port, port): (u16, u16),
+) -> u64 {
+    let ports = client_port as u64 | (port as u64) << 16;
+    stir(
+        service_basis
+            .wrapping_add(sum(keys, CLIENT, client))
+            .wrapping_add(keys.key(PORTS).wrapping_mul(ports)),
+    )
 }
 
 /// Hash that selects the slot of a new flow where clients stay together: of the first `bits` of the
@@ -104,7 +127,7 @@ pub fn client<A: Address>(
     if bits == 0 {
         return flow;
     }
-    mix(service_basis.wrapping_add(sum(keys, CLIENT, client.leading(bits))))
+    stir(service_basis.wrapping_add(sum(keys, CLIENT, client.leading(bits))))
 }
 
 /// The constant part of every flow towards an endpoint. `port` in host order.
@@ -116,10 +139,16 @@ pub fn endpoint_basis<A: Address>(keys: &impl Keys, address: A, port: u16, proto
         .wrapping_add(keys.key(ENDPOINT_PORT).wrapping_mul(port_word))
 }
 
+/// [`endpoint_basis`] of another port, from that of port 0.
+#[inline(always)]
+pub fn endpoint_basis_of_port(keys: &impl Keys, basis: u64, port: u16) -> u64 {
+    basis.wrapping_add(keys.key(ENDPOINT_PORT).wrapping_mul((port as u64) << 16))
+}
+
 /// Hash of a flow from its endpoint's side. `node_port` in host order.
 #[inline(always)]
 pub fn reply(keys: &impl Keys, endpoint_basis: u64, node_port: u16) -> u64 {
-    mix(endpoint_basis.wrapping_add(keys.key(NODE_PORT).wrapping_mul(node_port as u64)))
+    stir(endpoint_basis.wrapping_add(keys.key(NODE_PORT).wrapping_mul(node_port as u64)))
 }
 
 /// Where a service stands in the service map. `identity` is [`crate::record::Service::identity`].
@@ -127,7 +156,7 @@ pub fn reply(keys: &impl Keys, endpoint_basis: u64, node_port: u16) -> u64 {
 pub fn place(keys: &impl Keys, address: [u64; 2], identity: u64) -> u64 {
     // Not strongly universal and need not be: only the operator chooses services.
     let folded = address[0].rotate_left(23) ^ address[1];
-    mix((folded ^ identity.rotate_left(40)).wrapping_mul(keys.key(PLACE)))
+    (folded ^ identity.rotate_left(40)).wrapping_mul(keys.key(PLACE)) >> 48
 }
 
 /// What a destination that was reached from interface `ingress` is called in the cache of next hops: for
@@ -144,10 +173,22 @@ pub fn destination<A: Address>(keys: &impl Keys, address: A, ingress: u32) -> u6
     (head.wrapping_add(tail) ^ ((ingress as u64) << 32)).wrapping_mul(keys.key(DESTINATION))
 }
 
-/// The slot of a flow. `mask` is the table's slots − 1.
+/// The slot of a flow. `mask` is the table's slots − 1, less than 2^16.
 #[inline(always)]
 pub const fn slot(hash: u64, mask: u32) -> u32 {
-    (hash >> 48) as u32 & mask
+    finish(hash) as u16 as u32 & mask
+}
+
+/// Number of the first bucket of a hash in the flow table.
+#[inline(always)]
+pub const fn first_bucket(hash: u64) -> u32 {
+    (hash >> 40) as u32
+}
+
+/// Number of the second bucket. Client entries only.
+#[inline(always)]
+pub const fn second_bucket(hash: u64) -> u32 {
+    (finish(hash) >> 40) as u32
 }
 
 #[cfg(test)]
@@ -156,9 +197,10 @@ mod tests {
     use crate::address::{V4, V6};
 
     const TCP: u8 = 6;
+    const WEB: u16 = 9000;
 
     fn vip(keys: &[u64; KEYS]) -> u64 {
-        service_basis(keys, V4::from_bytes([10, 99, 0, 1]), 9000, TCP)
+        service_basis(keys, V4::from_bytes([10, 99, 0, 1]), TCP)
     }
 
     #[test]
@@ -166,19 +208,19 @@ mod tests {
         // Equal on every node and every version that shares flows: these are part of the map layout.
         let keys = keys(42);
         let client = V4::from_bytes([192, 0, 2, 7]);
-        let v4 = flow(&keys, vip(&keys), client, 40_000);
+        let v4 = flow(&keys, vip(&keys), client, (40_000, WEB));
         let client6 = V6::from_bytes([0xfd, 0x99, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 7]);
-        let vip6 = service_basis(&keys, client6, 53, 17);
-        let v6 = flow(&keys, vip6, client6, 40_000);
+        let vip6 = service_basis(&keys, client6, 17);
+        let v6 = flow(&keys, vip6, client6, (40_000, 53));
         let back = reply(&keys, endpoint_basis(&keys, client, 8080, TCP), 10_240);
         assert_eq!([v4, v6, back], VECTORS, "{:#x?}", [v4, v6, back]);
     }
 
     /// Computed a second time from the definition in the module's text, by a program in another language.
     const VECTORS: [u64; 3] = [
-        0x662f_494c_57d7_7978,
-        0x61ca_3e13_ad75_3bf8,
-        0x8816_96e9_18fd_0e40,
+        0x914c_ead2_a87f_4503,
+        0xb286_dbd2_3f2e_3a43,
+        0x8138_8179_854e_9f0f,
     ];
 
     /// χ² of `counts` against an even spread.
@@ -204,9 +246,10 @@ mod tests {
             let basis = vip(&keys);
             let mut bins = [[0_u64; 256]; 3];
             for port in 0..=u16::MAX {
-                let hash = flow(&keys, basis, V4::from_bytes([192, 0, 2, 7]), port);
-                for (part, bins) in bins.iter_mut().enumerate() {
-                    bins[(hash >> (24 * part) & 255) as usize] += 1;
+                let hash = flow(&keys, basis, V4::from_bytes([192, 0, 2, 7]), (port, WEB));
+                let places = [first_bucket(hash), second_bucket(hash), slot(hash, 255)];
+                for (place, bins) in places.into_iter().zip(&mut bins) {
+                    bins[(place & 255) as usize] += 1;
                 }
             }
             for bins in &bins {
@@ -230,7 +273,7 @@ mod tests {
                 basis,
                 address,
                 bits,
-                flow(&keys, basis, address, port),
+                flow(&keys, basis, address, (port, WEB)),
             )
         };
         let one = of([192, 0, 2, 7], 5000, 24);
@@ -256,6 +299,29 @@ mod tests {
     }
 
     #[test]
+    fn ports_of_a_range_spread_evenly_over_slots() {
+        for seed in 0..20 {
+            let keys = keys(seed);
+            let basis = vip(&keys);
+            let mut bins = [0_u64; 1024];
+            for port in 0..=u16::MAX {
+                let hash = flow(&keys, basis, V4::from_bytes([192, 0, 2, 7]), (40_000, port));
+                bins[slot(hash, 1023) as usize] += 1;
+            }
+            assert!(chi_square(&bins) < limit(1024), "seed {seed}");
+        }
+    }
+
+    #[test]
+    fn the_basis_of_a_port_is_that_of_port_0_and_the_port() {
+        let keys = keys(5);
+        let of = |port| endpoint_basis(&keys, V6([1, 2]), port, TCP);
+        for port in [0, 1, 8080, u16::MAX] {
+            assert_eq!(endpoint_basis_of_port(&keys, of(0), port), of(port));
+        }
+    }
+
+    #[test]
     fn sequential_addresses_spread_evenly_over_slots() {
         for seed in 0..20 {
             let keys = keys(seed);
@@ -263,7 +329,7 @@ mod tests {
             let mut bins = [0_u64; 1024];
             for host in 0..65_536_u32 {
                 let client = V4::from_bytes((0x0a00_0000 | host).to_be_bytes());
-                bins[slot(flow(&keys, basis, client, 5000), 1023) as usize] += 1;
+                bins[slot(flow(&keys, basis, client, (5000, WEB)), 1023) as usize] += 1;
             }
             assert!(chi_square(&bins) < limit(1024), "seed {seed}");
         }
@@ -273,11 +339,18 @@ mod tests {
     fn one_bit_of_input_changes_half_the_bits_of_the_hash() {
         let keys = keys(7);
         let basis = vip(&keys);
-        for bit in 0..48 {
+        for bit in 0..64 {
             let mut changed = 0;
             for i in 0..1000_u64 {
-                let input = mix(i) & 0xffff_ffff_ffff;
-                let of = |x: u64| flow(&keys, basis, V4(x as u32), (x >> 32) as u16);
+                let input = mix(i);
+                let of = |x: u64| {
+                    finish(flow(
+                        &keys,
+                        basis,
+                        V4(x as u32),
+                        ((x >> 32) as u16, (x >> 48) as u16),
+                    ))
+                };
                 changed += (of(input) ^ of(input ^ (1 << bit))).count_ones();
             }
             let mean = f64::from(changed) / 1000.0;
@@ -293,7 +366,7 @@ mod tests {
         let (a, b) = (keys(1), keys(2));
         let same = (0..10_000_u16)
             .filter(|&port| {
-                let of = |keys| slot(flow(keys, vip(keys), V4(99), port), 255);
+                let of = |keys| slot(flow(keys, vip(keys), V4(99), (port, WEB)), 255);
                 of(&a) == of(&b)
             })
             .count();
@@ -306,14 +379,14 @@ mod tests {
     #[test]
     fn every_word_of_a_tuple_counts() {
         let keys = keys(3);
-        let base = service_basis(&keys, V6([1, 2]), 80, TCP);
-        assert_ne!(base, service_basis(&keys, V6([1 << 32 | 1, 2]), 80, TCP));
-        assert_ne!(base, service_basis(&keys, V6([1, 3]), 80, TCP));
-        assert_ne!(base, service_basis(&keys, V6([1, 2]), 81, TCP));
-        assert_ne!(base, service_basis(&keys, V6([1, 2]), 80, 17));
-        assert_ne!(
-            flow(&keys, base, V6([1, 2]), 1),
-            flow(&keys, base, V6([2, 1]), 1)
-        );
+        let base = service_basis(&keys, V6([1, 2]), TCP);
+        assert_ne!(base, service_basis(&keys, V6([1 << 32 | 1, 2]), TCP));
+        assert_ne!(base, service_basis(&keys, V6([1, 3]), TCP));
+        assert_ne!(base, service_basis(&keys, V6([1, 2]), 17));
+        let of = |client, ports| flow(&keys, base, V6(client), ports);
+        assert_ne!(of([1, 2], (1, 80)), of([2, 1], (1, 80)));
+        assert_ne!(of([1, 2], (1, 80)), of([1, 2], (2, 80)));
+        assert_ne!(of([1, 2], (1, 80)), of([1, 2], (1, 81)));
+        assert_ne!(of([1, 2], (1, 80)), of([1, 2], (80, 1)));
     }
 }

@@ -16,7 +16,8 @@
 //! | [`decapsulate`] | the other end of the tunnel |
 //! | [`too_big`] | the answer to a packet that does not fit |
 //! | [`clamp`] | the segment size a SYN announces |
-//! | [`next_hop`] | the cache of where destinations were sent |
+//! | [`next_hop`] | the cache of where clients were sent |
+//! | [`cpu`] | what each processor keeps for itself: counts, and the way to every endpoint |
 //! | [`record`] | the values of the maps: service, endpoint, table page, counters |
 //! | [`verifier`] | what the kernel's verifier must not know |
 //! | [`verdict`] | what was decided and why; each reason is a counter |
@@ -28,6 +29,7 @@
 pub mod address;
 pub mod checksum;
 pub mod clamp;
+pub mod cpu;
 pub mod decapsulate;
 pub mod encapsulate;
 pub mod flow;

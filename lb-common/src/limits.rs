@@ -5,7 +5,7 @@ pub const SERVICES: u32 = 4096;
 /// Places a service may stand from the one its hash names. Bounds the lookup loop; a service that finds
 /// no place is refused.
 pub const SERVICE_PROBES: u32 = 16;
-/// Endpoint ids, 0 excluded. 64 B each, and 72 B of counters each on every CPU.
+/// Endpoint ids, 0 excluded: a power of two. 64 B each, and 104 B on every CPU.
 pub const ENDPOINTS: u32 = 4096;
 /// Slots in a page of the slot map: 2 KiB, so that a 65 536-slot table is 64 map writes.
 pub const PAGE_SLOTS: u32 = 1024;

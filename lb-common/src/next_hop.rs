@@ -1,4 +1,5 @@
-//! Where destinations were last sent: a cache in two levels, each CPU its own.
+//! Where clients were last sent: a cache in two levels, each CPU its own. (The way to an endpoint stands in
+//! its [`crate::cpu::Lane`].)
 //!
 //! Many destinations (clients) share few next hops (gateways). So a destination costs 16 bytes, four of
 //! them to a cache line, and names one of few [`NextHop`]s, which stay in the processor's cache.
@@ -15,9 +16,7 @@ const PLACES: usize = 1 << 12;
 /// Destinations in a line.
 const WAYS: usize = 4;
 
-/// What one CPU remembers. Map `NEXT_HOPS`: array, index = CPU. Written and read by the kernel program.
-///
-/// Not a per-CPU map: that would read a pointer before each value, and not begin values at cache lines.
+/// What one CPU remembers. Written and read by the kernel program.
 #[repr(C, align(64))]
 #[derive(Debug)]
 pub struct NextHops {
@@ -41,7 +40,12 @@ struct Line {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NextHop {
-    /// Serial number · `PLACES` + place; given by [`NextHops::keep`].
+    /// Both MAC addresses of frames as the header has them: all of the destination's, two bytes of the source's.
+    pub macs: u64,
+    /// The other four bytes of the source's.
+    pub macs_end: u32,
+    /// Serial number · `PLACES` + place, given by [`NextHops::keep`]; in a [`crate::cpu::Lane`] the tick in
+    /// which the kernel was asked.
     pub name: u32,
     /// Where frames came in: routing may depend on it. 0, which no interface has, of an unused place.
     pub ingress: u32,
@@ -49,10 +53,6 @@ pub struct NextHop {
     pub egress: u32,
     /// Largest IP packet, in bytes.
     pub mtu: u32,
-    /// Source MAC address of frames, in pairs of bytes as they are in memory.
-    pub source_mac: [u16; 3],
-    /// Destination MAC address of frames.
-    pub destination_mac: [u16; 3],
     /// [`NextHop::TRANSMIT`], [`NextHop::REDIRECT`] or [`NextHop::HAND_OVER`].
     pub delivery: u16,
     /// 1 if the hop is a router and not the destination itself; else 0.
@@ -140,13 +140,56 @@ impl NextHop {
     /// XDP_PASS to the program at the kernel's ingress hook, which resolves the neighbour.
     pub const HAND_OVER: u16 = 3;
 
+    /// No way yet.
+    pub const NONE: Self = Self {
+        macs: 0,
+        macs_end: 0,
+        name: 0,
+        ingress: 0,
+        egress: 0,
+        mtu: 0,
+        delivery: 0,
+        is_routed: 0,
+    };
+
+    /// With the MAC addresses of frames, in pairs of bytes as they are in memory.
+    #[inline(always)]
+    #[must_use]
+    pub const fn between(self, source: [u16; 3], destination: [u16; 3]) -> Self {
+        let [a, b, c] = source;
+        let [d, e, f] = destination;
+        Self {
+            macs: d as u64 | (e as u64) << 16 | (f as u64) << 32 | (a as u64) << 48,
+            macs_end: b as u32 | (c as u32) << 16,
+            ..self
+        }
+    }
+
+    /// Whether it was told in tick `now` for what came in on `ingress`, in a [`crate::cpu::Lane`].
+    #[inline(always)]
+    pub const fn is_current(&self, ingress: u32, now: u32) -> bool {
+        self.name == now && self.ingress == ingress
+    }
+
     /// Where a next hop belongs. Gateways differ in their MAC address, those of one vendor in its end.
     #[inline(always)]
     fn place(&self) -> usize {
-        let [_, middle, end] = self.destination_mac;
-        let end = u32::from(middle) | u32::from(end) << 16;
-        let [end, egress, ingress] = [end, self.egress, self.ingress].map(u64::from);
+        let end = self.macs >> 16 & 0xffff_ffff;
+        let [egress, ingress] = [self.egress, self.ingress].map(u64::from);
         hash::mix(end ^ egress << 40 ^ ingress << 52) as usize % PLACES
+    }
+
+    /// Becomes the same, in words: an ordinary copy of so much would be a call that goes byte by byte.
+    #[inline(always)]
+    pub fn copy(&mut self, other: &Self) {
+        self.macs = other.macs;
+        self.macs_end = other.macs_end;
+        self.name = other.name;
+        self.ingress = other.ingress;
+        self.egress = other.egress;
+        self.mtu = other.mtu;
+        self.delivery = other.delivery;
+        self.is_routed = other.is_routed;
     }
 
     /// Whether they are the same in all that is sent.
@@ -158,11 +201,9 @@ impl NextHop {
     /// All of it in words: the fields would be compared one by one in the kernel.
     #[inline(always)]
     fn words(&self) -> (u64, u64, u64, u32) {
-        let [a, b, c] = self.source_mac.map(u64::from);
-        let [d, e, f] = self.destination_mac.map(u64::from);
         (
-            a | b << 16 | c << 32 | d << 48,
-            (e | f << 16) << 32 | u64::from(self.mtu),
+            self.macs,
+            u64::from(self.macs_end) << 32 | u64::from(self.mtu),
             u64::from(self.ingress) << 32 | u64::from(self.egress),
             u32::from(self.delivery) << 16 | u32::from(self.is_routed),
         )
@@ -180,15 +221,15 @@ mod tests {
     use crate::address::{V4, V6};
 
     const HOP: NextHop = NextHop {
-        name: 0,
         ingress: 2,
         egress: 3,
         mtu: 1500,
-        source_mac: [2, 0, 1],
-        destination_mac: [2, 0, 2],
         delivery: NextHop::REDIRECT,
-        is_routed: 0,
-    };
+        ..NextHop::NONE
+    }
+    .between(SOURCE, DESTINATION);
+    const SOURCE: [u16; 3] = [2, 0, 1];
+    const DESTINATION: [u16; 3] = [2, 0, 2];
 
     fn empty() -> Box<NextHops> {
         let layout = std::alloc::Layout::new::<NextHops>();
@@ -212,12 +253,11 @@ mod tests {
         ];
         for byte in 0..6 {
             let bit = 0x40 << (byte % 2 * 8);
-            let mut hop = HOP;
-            hop.source_mac[byte / 2] ^= bit;
-            others.push(hop);
-            let mut hop = HOP;
-            hop.destination_mac[byte / 2] ^= bit;
-            others.push(hop);
+            let (mut source, mut destination) = (SOURCE, DESTINATION);
+            source[byte / 2] ^= bit;
+            others.push(HOP.between(source, DESTINATION));
+            destination[byte / 2] ^= bit;
+            others.push(HOP.between(SOURCE, destination));
         }
         others
     }
@@ -295,6 +335,17 @@ mod tests {
         let place = cache.keep(HOP, None, 9);
         assert_eq!(cache.at(place).egress, HOP.egress);
         assert_eq!(told(&cache, 0, 9), None);
+    }
+
+    #[test]
+    fn mac_addresses_are_as_a_frame_has_them() {
+        let pairs = |bytes: [u8; 6]| {
+            let [a, b, c, d, e, f] = bytes;
+            [[a, b], [c, d], [e, f]].map(u16::from_ne_bytes)
+        };
+        let hop = NextHop::NONE.between(pairs([7, 8, 9, 10, 11, 12]), pairs([1, 2, 3, 4, 5, 6]));
+        assert_eq!(hop.macs.to_le_bytes(), [1, 2, 3, 4, 5, 6, 7, 8]);
+        assert_eq!(hop.macs_end.to_le_bytes(), [9, 10, 11, 12]);
     }
 
     #[test]

@@ -82,24 +82,43 @@ pub struct Packet<A> {
     pub length: u16,
 }
 
-/// The TCP flags that open and end a flow, as bits.
+/// The TCP flags that open and end a flow, as the header has them (RFC 9293 section 3.1).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Signals(u8);
 
 impl Signals {
     /// None set: data or a bare acknowledgement.
     pub const NONE: Self = Self(0);
-    /// SYN without ACK or RST: a client opens.
-    pub const SYN: Self = Self(1);
     /// One side has finished.
-    pub const FIN: Self = Self(2);
+    pub const FIN: Self = Self(1);
+    /// A client opens: see [`Signals::opens`].
+    pub const SYN: Self = Self(1 << 1);
     /// One side has given up.
-    pub const RST: Self = Self(4);
+    pub const RST: Self = Self(1 << 2);
+    const ACK: Self = Self(1 << 4);
 
-    /// All of `other`'s bits are set.
+    /// SYN without ACK or RST.
     #[inline(always)]
-    pub const fn has(self, other: Self) -> bool {
-        self.0 & other.0 != 0
+    pub const fn opens(self) -> bool {
+        self.0 & (Self::SYN.0 | Self::ACK.0 | Self::RST.0) == Self::SYN.0
+    }
+
+    /// FIN is set.
+    #[inline(always)]
+    pub const fn finishes(self) -> bool {
+        self.0 & Self::FIN.0 != 0
+    }
+
+    /// RST is set.
+    #[inline(always)]
+    pub const fn resets(self) -> bool {
+        self.0 & Self::RST.0 != 0
+    }
+
+    /// Neither SYN nor FIN nor RST: most packets tell nothing of their flow but that it lives.
+    #[inline(always)]
+    pub const fn are_none(self) -> bool {
+        self.0 & (Self::SYN.0 | Self::FIN.0 | Self::RST.0) == 0
     }
 
     /// Both sets together.
@@ -110,10 +129,8 @@ impl Signals {
 
     #[inline(always)]
     fn of(tcp: &TcpHdr) -> Self {
-        // Bits of the flags byte (RFC 9293 section 3.1): FIN 0, SYN 1, RST 2, ACK 4.
-        let flag = |bit: usize| tcp._bitfield_1.get_bit(8 + bit) as u8;
-        let opens = flag(1) & (flag(4) ^ 1) & (flag(2) ^ 1);
-        Self(opens | flag(0) << 1 | flag(2) << 2)
+        const FLAGS: usize = 8;
+        Self(tcp._bitfield_1.get(FLAGS, 8) as u8)
     }
 }
 
@@ -143,8 +160,8 @@ pub fn network<F: Frame + ?Sized>(frame: &F) -> Result<Network, Reason> {
         ether_type = u16::from_be_bytes(tag.ether_type);
         offset += size_of::<VlanTag>();
     }
-    let [.., a, b] = ethernet.source;
-    let offset = obscure(offset, u16::from_ne_bytes([a, b]) as u64) & MAX_NETWORK;
+    let [.., noise] = ethernet.source;
+    let offset = obscure(offset, noise as u64) & MAX_NETWORK;
     match ether_type {
         ETHER_IPV4 => Ok(Network::V4(offset)),
         ETHER_IPV6 => Ok(Network::V6(offset)),
@@ -249,19 +266,39 @@ fn behind_extensions<F: Frame + ?Sized>(
     Ok((protocol, transport))
 }
 
-/// Source port, destination port, signals.
-type Ports = (u16, u16, Signals);
+/// What a transport header says.
+#[derive(Clone, Copy)]
+struct Ports {
+    // Wide, or all of it would be packed into one register and unpacked again.
+    source: u64,
+    destination: u64,
+    signals: Signals,
+}
+
+impl Ports {
+    const NONE: Self = Self {
+        source: 0,
+        destination: 0,
+        signals: Signals::NONE,
+    };
+}
 
 #[inline(always)]
 fn ports<F: Frame + ?Sized>(frame: &F, offset: usize, protocol: u8) -> Result<Ports, Reason> {
     if protocol == TCP {
         let tcp: &TcpHdr = frame.header(offset).ok_or(Reason::Truncated)?;
-        let (source, destination) = (u16::from_be_bytes(tcp.source), u16::from_be_bytes(tcp.dest));
-        Ok((source, destination, Signals::of(tcp)))
+        Ok(Ports {
+            source: u16::from_be_bytes(tcp.source) as u64,
+            destination: u16::from_be_bytes(tcp.dest) as u64,
+            signals: Signals::of(tcp),
+        })
     } else {
         let udp: &UdpHdr = frame.header(offset).ok_or(Reason::Truncated)?;
-        let (source, destination) = (u16::from_be_bytes(udp.src), u16::from_be_bytes(udp.dst));
-        Ok((source, destination, Signals::NONE))
+        Ok(Ports {
+            source: u16::from_be_bytes(udp.src) as u64,
+            destination: u16::from_be_bytes(udp.dst) as u64,
+            signals: Signals::NONE,
+        })
     }
 }
 
@@ -287,17 +324,17 @@ fn packet<A>(
     length: u16,
     source: A,
     destination: A,
-    (source_port, destination_port, signals): Ports,
+    ports: Ports,
 ) -> Packet<A> {
     Packet {
         network,
         transport,
         source,
         destination,
-        source_port,
-        destination_port,
+        source_port: ports.source as u16,
+        destination_port: ports.destination as u16,
         protocol,
-        signals,
+        signals: ports.signals,
         hops,
         length,
     }

@@ -93,6 +93,12 @@ impl Progress {
         self.0 & Self::UDP.0 != 0
     }
 
+    /// The flow is open, and no packet without signals says more of it.
+    #[inline(always)]
+    pub const fn is_settled(self) -> bool {
+        self.0 & !Self::UDP.0 == Self::CONFIRMED
+    }
+
     /// The phase these signals make.
     #[inline(always)]
     pub const fn phase(self) -> Phase {
@@ -116,13 +122,13 @@ impl Progress {
         let mut bits = self.0;
         match side {
             Side::Client => {
-                if !signals.has(Signals::SYN) {
+                if !signals.opens() {
                     bits |= Self::CONFIRMED;
                 }
-                if signals.has(Signals::FIN) {
+                if signals.finishes() {
                     bits |= Self::CLIENT_FIN;
                 }
-                if signals.has(Signals::RST) {
+                if signals.resets() {
                     bits |= Self::CLIENT_RST;
                 }
             }
@@ -130,10 +136,10 @@ impl Progress {
                 if self.is_udp() {
                     bits |= Self::CONFIRMED;
                 }
-                if signals.has(Signals::FIN) {
+                if signals.finishes() {
                     bits |= Self::ENDPOINT_FIN;
                 }
-                if signals.has(Signals::RST) {
+                if signals.resets() {
                     bits |= Self::ENDPOINT_RST;
                 }
             }

@@ -2,11 +2,12 @@
 //! program reads them, unless said otherwise.
 
 use crate::flow::Word;
+use crate::hash::{self, Keys};
 use crate::limits::{self, PAGE_SLOTS, SERVICES};
 
 /// Version of everything in this file, of the flow entries and of the hashes. A daemon adopts maps of
 /// its own version only.
-pub const LAYOUT: u32 = 1;
+pub const LAYOUT: u32 = 2;
 
 /// One service. Map `SERVICES`: array, index = service id = where [`crate::hash::place`] and probing
 /// put it. One cache line: a packet's way to its service is one miss at most.
@@ -16,8 +17,8 @@ pub const LAYOUT: u32 = 1;
 pub struct Service {
     /// Virtual address, [`crate::address::Address::wide`].
     pub address: [u64; 2],
-    /// [`Service::identity_of`]. 0: never used. [`Service::REMOVED`]: probing goes on past it.
-    /// Written last when a service is added and first when it is removed.
+    /// [`Service::identity_of`]. 0: never used. [`Service::REMOVED`]: probing goes on past it, as past one
+    /// that is [`Service::hidden`]. Written last when a service is added and first when it is removed.
     pub identity: u64,
     /// [`crate::hash::service_basis`].
     pub basis: u64,
@@ -51,9 +52,9 @@ pub struct Endpoint {
     pub address: [u64; 2],
     /// The node's address they then come from.
     pub source: [u64; 2],
-    /// [`crate::hash::endpoint_basis`].
+    /// [`crate::hash::endpoint_basis`] of `port`.
     pub basis: u64,
-    /// Where packets go, host order.
+    /// Where packets go, host order; 0: they keep their port.
     pub port: u16,
     /// [`crate::parse::TCP`] or [`crate::parse::UDP`].
     pub protocol: u8,
@@ -73,7 +74,8 @@ pub struct Endpoint {
     /// Bits of the last four bytes of `source` that the flow's hash fills, in packet byte order: a tunnel's
     /// packets come from many addresses, so that the endpoint's host spreads them over its processors.
     pub spread: u32,
-    /// [`crate::encapsulate::base`] of an IPv4 tunnel.
+    /// What of checksums is the same for all packets to it: mode `nat` [`crate::rewrite::base`], an IPv4
+    /// tunnel [`crate::encapsulate::base`].
     pub base: u32,
     /// Zero.
     pub reserved: u32,
@@ -137,19 +139,11 @@ pub struct PortRange {
     pub zero: u16,
 }
 
-/// What was counted of an endpoint. Map `COUNTERS`: per-CPU array, index = endpoint id. Written by the
+/// What was counted of an endpoint's flows; its packets are in [`crate::cpu::Lane`]. Map `COUNTERS`: per-CPU array, index = endpoint id. Written by the
 /// kernel program.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct EndpointCounters {
-    /// Packets from clients.
-    pub packets_in: u64,
-    /// Bytes of their IP packets.
-    pub bytes_in: u64,
-    /// Packets from the endpoint.
-    pub packets_out: u64,
-    /// Bytes of their IP packets.
-    pub bytes_out: u64,
     /// Flows admitted.
     pub opened: u64,
     /// TCP flows finished by both sides.
@@ -232,6 +226,7 @@ impl Service {
     /// Identity of a place whose service was removed.
     pub const REMOVED: u64 = 1;
     const RANGE: u64 = 1 << 32;
+    const HIDDEN: u64 = 1 << 33;
     /// A place never used.
     pub const EMPTY: Self = Self {
         address: [0; 2],
@@ -257,6 +252,22 @@ impl Service {
     /// The same of a service with several ports, `first` being the lowest. No packet has it.
     pub const fn identity_of_range(family: u8, first: u16, protocol: u8) -> u64 {
         Self::identity_of(family, first, protocol) | Self::RANGE
+    }
+
+    /// The same of a service whose port has become another's, which has it in a range. No packet has it: new
+    /// flows are the other's, and so are packets of flows that there are, which are found by their tuple.
+    pub const fn hidden(identity: u64) -> u64 {
+        identity | Self::HIDDEN
+    }
+
+    /// What it was before it was [`Service::hidden`].
+    pub const fn shown(identity: u64) -> u64 {
+        identity & !Self::HIDDEN
+    }
+
+    /// Whether it is [`Service::hidden`].
+    pub const fn is_hidden(identity: u64) -> bool {
+        identity & Self::HIDDEN != 0
     }
 
     /// Whether it has several ports.
@@ -334,6 +345,22 @@ impl Endpoint {
         base: 0,
         reserved: 0,
     };
+
+    /// Where packets go that came for the virtual port `port`, host order.
+    #[inline(always)]
+    pub const fn port_for(&self, port: u16) -> u16 {
+        if self.port == 0 { port } else { self.port }
+    }
+
+    /// [`crate::hash::endpoint_basis`] of [`Endpoint::port_for`].
+    #[inline(always)]
+    pub fn basis_for(&self, keys: &impl Keys, port: u16) -> u64 {
+        if self.port == 0 {
+            hash::endpoint_basis_of_port(keys, self.basis, port)
+        } else {
+            self.basis
+        }
+    }
 }
 
 impl TableRef {
@@ -372,7 +399,7 @@ const _: () = {
     assert!(size_of::<Endpoint>() == 64);
     assert!(size_of::<BackendName>() == 64);
     assert!(size_of::<SlotPage>() == 2048);
-    assert!(size_of::<EndpointCounters>() == 72);
+    assert!(size_of::<EndpointCounters>() == 40);
     assert!(size_of::<Dealt>() == 64);
     assert!(size_of::<PortRanges>() == 128);
 };
@@ -381,7 +408,7 @@ const _: () = {
 mod pod {
     use super::EndpointCounters;
 
-    // SAFETY: `repr(C)`, nine integers without padding (size asserted above), any bits are a value.
+    // SAFETY: `repr(C)`, five integers without padding (size asserted above), any bits are a value.
     unsafe impl aya::Pod for EndpointCounters {}
 }
 

@@ -49,7 +49,18 @@ pub fn rewrite<A: Rewrite, F: Frame + ?Sized>(
     packet: &Packet<A>,
     to: &Tuple<A>,
 ) -> Option<()> {
-    let addresses = rewrite_addresses(frame, packet, to)?;
+    rewrite_by(frame, packet, to, addresses(packet, to))
+}
+
+/// As [`rewrite`], where the change of the addresses is known: [`towards_endpoint`], [`towards_client`].
+#[inline(always)]
+pub fn rewrite_by<A: Rewrite, F: Frame + ?Sized>(
+    frame: &mut F,
+    packet: &Packet<A>,
+    to: &Tuple<A>,
+    addresses: Delta,
+) -> Option<()> {
+    A::network(frame, packet, to, addresses)?;
     let ports = addresses.word(
         pair(packet.source_port, packet.destination_port),
         pair(to.source_port, to.destination_port),
@@ -99,6 +110,32 @@ pub fn rewrite_addresses<A: Rewrite, F: Frame + ?Sized>(
     Some(addresses)
 }
 
+/// What changes in a checksum when a service's address gives way to an endpoint's and the node's, apart from
+/// the client's: [`crate::record::Endpoint::base`] in mode `nat`. Half of the words need no adding up for each
+/// packet.
+pub fn base<A: Address>(service: A, source: A, endpoint: A) -> u16 {
+    let mut base = Delta::NONE;
+    for i in 0..A::WORDS {
+        base = base
+            .without(service.word(i))
+            .with(source.word(i))
+            .with(endpoint.word(i));
+    }
+    base.folded()
+}
+
+/// The change of the addresses of a client's packet that goes to an endpoint with this [`base`].
+#[inline(always)]
+pub fn towards_endpoint<A: Address>(client: A, base: u16) -> Delta {
+    (0..A::WORDS).fold(Delta::of(base), |sum, i| sum.without(client.word(i)))
+}
+
+/// The change of the addresses of an endpoint's packet that goes to a client.
+#[inline(always)]
+pub fn towards_client<A: Address>(client: A, base: u16) -> Delta {
+    (0..A::WORDS).fold(Delta::opposite(base), |sum, i| sum.with(client.word(i)))
+}
+
 #[inline(always)]
 fn addresses<A: Address>(packet: &Packet<A>, to: &Tuple<A>) -> Delta {
     let mut addresses = Delta::NONE;
@@ -125,8 +162,7 @@ impl Rewrite for V4 {
         addresses: Delta,
     ) -> Option<()> {
         let ip: &mut Ipv4Hdr = frame.header_mut(packet.network)?;
-        let word = |ttl: u8| u32::from_ne_bytes([ttl, ip.proto, 0, 0]);
-        let hops = addresses.word(word(ip.ttl), word(ip.ttl.wrapping_sub(1)));
+        let hops = addresses.and(Delta::ONE_HOP);
         ip.ttl = ip.ttl.wrapping_sub(1);
         ip.src_addr = to.source.to_bytes();
         ip.dst_addr = to.destination.to_bytes();

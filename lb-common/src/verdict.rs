@@ -26,7 +26,9 @@ macro_rules! reasons {
     ($($(#[$doc:meta])* $reason:ident = $verdict:ident, $name:literal, $meaning:literal;)+) => {
         /// Why a packet met its verdict. The discriminant is the index of its counter.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        #[repr(u8)]
+        // As wide as an action: a result that is one or the other then is two registers and not one with both
+        // packed into it.
+        #[repr(u32)]
         pub enum Reason {
             $(#[doc = $meaning] $reason,)+
         }

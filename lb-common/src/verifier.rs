@@ -1,4 +1,4 @@
-//! What the kernel's verifier needs to be told, or not told.
+//! What the kernel's verifier needs to be told, or not told, and the compiler not to know.
 
 /// `value`, but the verifier takes every value for possible that `noise` can have.
 ///
@@ -28,4 +28,44 @@ pub fn obscure(value: usize, noise: u64) -> usize {
 #[inline(always)]
 pub fn obscure(value: usize, _noise: u64) -> usize {
     value
+}
+
+/// A word whose uppermost bit says whether `value` is anything but zero.
+///
+/// Spelled out, because of a comparison the compiler makes a branch. Where it is chance which way that goes the
+/// processor foresees it wrong half of the time, and has all that follows to do again.
+#[cfg(target_arch = "bpf")]
+#[inline(always)]
+pub fn nonzero(value: u64) -> u64 {
+    let mut negative = value;
+    // SAFETY: arithmetic on two registers.
+    unsafe {
+        core::arch::asm!(
+            "{negative} = -{negative}",
+            negative = inlateout(reg) negative,
+            options(pure, nomem, nostack),
+        );
+    }
+    negative | value
+}
+
+/// As in the kernel.
+#[cfg(not(target_arch = "bpf"))]
+#[inline(always)]
+pub fn nonzero(value: u64) -> u64 {
+    value.wrapping_neg() | value
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_uppermost_bit_says_whether_there_is_any() {
+        assert_eq!(nonzero(0) >> 63, 0);
+        for bit in 0..64 {
+            assert_eq!(nonzero(1 << bit) >> 63, 1, "bit {bit}");
+            assert_eq!(nonzero(u64::MAX << bit) >> 63, 1, "bits from {bit}");
+        }
+    }
 }

@@ -10,24 +10,24 @@ use aya_ebpf::{EbpfContext as _, bindings::xdp_md, programs::XdpContext};
 use lb_common::{fragment::FragmentWay, verdict::Reason};
 
 use crate::frame::XdpFrame;
-use crate::pipeline::{conclude, settle};
+use crate::pipeline::refuse;
 use crate::{carry, forward, fragment, icmp};
 
-/// Reason and action, or the reason to pass or drop.
-pub type Outcome = Result<(Reason, u32), Reason>;
+/// The action, its reason counted; or the reason to pass or drop.
+pub type Outcome = Result<u32, Reason>;
 
 /// From a frame with a fragment to the action.
 #[inline(always)]
 pub fn run_fragment(ctx: XdpContext) -> u32 {
     let frame = XdpFrame::new(ctx);
-    conclude(&frame, settle(balance_fragment(&frame)))
+    balance_fragment(&frame).unwrap_or_else(|reason| refuse(&frame, reason))
 }
 
 /// From a frame with what is neither TCP nor UDP to the action.
 #[inline(always)]
 pub fn run_message(ctx: XdpContext) -> u32 {
     let frame = XdpFrame::new(ctx);
-    conclude(&frame, settle(balance_message(&frame)))
+    balance_message(&frame).unwrap_or_else(|reason| refuse(&frame, reason))
 }
 
 #[inline(always)]
@@ -98,18 +98,15 @@ pub mod word {
     #[inline(always)]
     pub fn of_outcome(outcome: Outcome) -> u64 {
         match outcome {
-            Ok((reason, action)) => DONE | (action as u64) << 8 | reason as u64,
+            Ok(action) => DONE | action as u64,
             Err(reason) => reason as u64,
         }
     }
 
     #[inline(always)]
     pub fn to_outcome(word: u64) -> Outcome {
-        let reason = Reason::from_index(word as u8);
-        if word & DONE == 0 {
-            return Err(reason);
-        }
-        Ok((reason, (word >> 8) as u32))
+        to_done(word)?;
+        Ok(word as u32)
     }
 
     #[inline(always)]

@@ -14,7 +14,7 @@ use crate::aside::Outcome;
 use crate::flow::ToEndpoint;
 use crate::forward::{self, Parcel, Route};
 use crate::frame::XdpFrame;
-use crate::maps::{ENDPOINTS, SecretKeys, now};
+use crate::maps::{ENDPOINTS, SecretKeys, cpu, now};
 use crate::{count, too_big};
 
 /// Carries a packet in its endpoint's mode, which is not `nat`, and counts it.
@@ -55,13 +55,14 @@ where
         id,
         endpoint,
         node_port: 0,
+        port: 0,
         // Of the address alone, because later fragments have no ports: all of a packet go in one tunnel.
-        hash: hash::flow(&SecretKeys, 0, packet.source, 0),
+        hash: hash::flow(&SecretKeys, 0, packet.source, (0, 0)),
     };
     match carry(frame, packet, &to, now()) {
         // Nobody is told of a later fragment (RFC 1122, 3.2.2), and of an error neither.
         Err(Reason::TooBig) if part.is_first() && matches!(packet.protocol, TCP | UDP) => {
-            Ok(too_big::answer(frame))
+            too_big::answer(frame)
         }
         outcome => outcome,
     }
@@ -79,10 +80,15 @@ where
         source_port: packet.source_port,
         destination_port: packet.destination_port,
     };
-    let hop = forward::hop(frame, &Parcel::of(packet, tuple), now)?;
+    let cpu = cpu().ok_or(Reason::Inconsistent)?;
+    let delivery = forward::to_endpoint(frame, cpu, to.lane(), &Parcel::of(packet, tuple), now)?;
+    let lane = &mut cpu.lanes[to.lane()];
+    if lane.hop.is_routed != 0 {
+        return Err(Reason::NotOnLink);
+    }
     A::carry(frame, packet).ok_or(Reason::Inconsistent)?;
-    count::packet_in(to.id, packet.length);
-    forward::send_beside(frame, hop, to.id)
+    count::packet_in(lane, packet.length);
+    forward::send_beside(frame, &lane.hop, delivery, &mut cpu.reasons, to.id)
 }
 
 /// Modes `ipip` and `gue`: in an outer packet of family `O` from the node to the endpoint.
@@ -103,7 +109,9 @@ where
         length: packet.length,
         added: overhead::<O>(to.endpoint),
     };
-    let hop = forward::hop(frame, &parcel, now)?;
+    let cpu = cpu().ok_or(Reason::Inconsistent)?;
+    let delivery = forward::to_endpoint(frame, cpu, to.lane(), &parcel, now)?;
+    let lane = &mut cpu.lanes[to.lane()];
     let class = A::carry(frame, packet).ok_or(Reason::Inconsistent)?;
     let load = Load {
         network: packet.network,
@@ -113,6 +121,6 @@ where
         hash: to.hash,
     };
     encapsulate::<O, _>(frame, &load, to.endpoint).ok_or(Reason::Inconsistent)?;
-    count::packet_in(to.id, packet.length);
-    forward::send(frame, hop)
+    count::packet_in(lane, packet.length);
+    forward::send(frame, &lane.hop, delivery, &mut cpu.reasons)
 }

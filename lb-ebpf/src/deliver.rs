@@ -27,7 +27,7 @@ use network_types::ip::{Ipv4Hdr, Ipv6Hdr};
 
 use crate::count;
 use crate::forward::{Question, Route as _};
-use crate::maps::ENDPOINTS;
+use crate::maps::{ENDPOINTS, cpu};
 
 const NETWORK: usize = size_of::<Ethernet>();
 const IPV4_ADDRESSES: usize = NETWORK + offset_of!(Ipv4Hdr, src_addr);
@@ -50,7 +50,9 @@ pub fn run(ctx: &TcContext) -> i32 {
     match answered.and_then(|()| ask(ctx, question)) {
         Ok(()) => redirect(question),
         Err(reason) => {
-            count::reason(reason);
+            if let Some(cpu) = cpu() {
+                count::reason(cpu, reason);
+            }
             TC_ACT_SHOT
         }
     }

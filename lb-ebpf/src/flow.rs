@@ -4,6 +4,7 @@ use lb_common::{
     address::Address,
     flow::{Client, Flows, Found, State, find_by_client, find_by_endpoint, step},
     hash,
+    limits::ENDPOINTS as IDS,
     parse::{Packet, Signals, UDP},
     phase::{Phase, Side},
     record::{Endpoint, Service, TableRef},
@@ -14,6 +15,9 @@ use lb_common::{
 use crate::maps::{ENDPOINTS, FlowMap, SERVICES, SecretKeys, node_ports, table_word};
 use crate::rare::{Given, Rare};
 
+/// Endpoint ids.
+const LANES: usize = IDS as usize;
+
 /// Where a client's packet goes.
 pub struct ToEndpoint {
     /// Endpoint id.
@@ -22,6 +26,8 @@ pub struct ToEndpoint {
     pub endpoint: &'static Endpoint,
     /// Node port of the flow.
     pub node_port: u16,
+    /// Where its packets go, host order.
+    pub port: u16,
     /// [`hash::flow`].
     pub hash: u64,
 }
@@ -32,13 +38,23 @@ pub struct ToClient<A> {
     pub id: u16,
     /// The flow's service: what the client knows.
     pub service: &'static Service,
+    /// The port of it that the client talks to, host order.
+    pub port: u16,
     /// The client.
     pub client: A,
     /// Its port, host order.
     pub client_port: u16,
+    /// [`lb_common::rewrite::base`] of the endpoint.
+    pub base: u16,
 }
 
 impl ToEndpoint {
+    /// Its lane. A mask, which the verifier understands.
+    #[inline(always)]
+    pub const fn lane(&self) -> usize {
+        self.id as usize % LANES
+    }
+
     /// What the packet's addresses and ports become.
     #[inline(always)]
     pub fn tuple<A: Address>(&self) -> Tuple<A> {
@@ -46,7 +62,7 @@ impl ToEndpoint {
             source: A::from_wide(self.endpoint.source),
             destination: A::from_wide(self.endpoint.address),
             source_port: self.node_port,
-            destination_port: self.endpoint.port,
+            destination_port: self.port,
         }
     }
 }
@@ -58,7 +74,7 @@ impl<A: Address> ToClient<A> {
         Tuple {
             source: A::from_wide(self.service.address),
             destination: self.client,
-            source_port: self.service.port(),
+            source_port: self.port,
             destination_port: self.client_port,
         }
     }
@@ -75,35 +91,56 @@ where
     A: Client + Rare,
     FlowMap: Flows<A>,
 {
-    let hash = hash::flow(
-        &SecretKeys,
-        service.basis,
-        packet.source,
-        packet.source_port,
-    );
-    let key = packet.source.key(packet.source_port, service_id);
-    let given = match find_by_client(&FlowMap, hash, key, now) {
-        Some(found) if !starts_anew(found.state, packet.signals) => {
+    let ports = (packet.source_port, packet.destination_port);
+    let hash = hash::flow(&SecretKeys, service.basis, packet.source, ports);
+    let key = packet.source.key(ports.0, ports.1);
+    let (given, endpoint) = match find::<A>(key, hash, service_id, now) {
+        Some((found, endpoint)) if !starts_anew(found.state, packet.signals) => {
             follow::<A>(&found, Side::Client, packet.signals, service, now);
-            Given {
-                endpoint: found.state.endpoint(),
-                node_port: found.state.node_port(),
-            }
+            (Given::of(found.state), endpoint)
         }
-        _ if packet.protocol != UDP && !packet.signals.has(Signals::SYN) => {
+        _ if packet.protocol != UDP && !packet.signals.opens() => {
             return Err(without_flow(service));
         }
-        _ => A::admit(key, hash, packet.protocol)?,
+        _ => {
+            let given = A::admit(key, hash, service_id, packet.protocol)?;
+            let endpoint = ENDPOINTS.get(given.endpoint as u32);
+            (given, endpoint.ok_or(Reason::Inconsistent)?)
+        }
     };
-    let endpoint = ENDPOINTS
-        .get(given.endpoint as u32)
-        .ok_or(Reason::Inconsistent)?;
     Ok(ToEndpoint {
         id: given.endpoint,
         endpoint,
         node_port: given.node_port,
+        port: endpoint.port_for(packet.destination_port),
         hash,
     })
+}
+
+/// A client's flow to a service, and its endpoint.
+#[inline(always)]
+fn find<A>(
+    key: A::Key,
+    hash: u64,
+    service: u16,
+    now: u32,
+) -> Option<(Found<A::Key>, &'static Endpoint)>
+where
+    A: Client + Rare,
+    FlowMap: Flows<A>,
+{
+    let found = find_by_client(&FlowMap, hash, key, now)?;
+    let endpoint = ENDPOINTS.get(found.state.endpoint() as u32)?;
+    if endpoint.service == service {
+        return Some((found, endpoint));
+    }
+    // The same client's flow from the same port to the same one, at another virtual address; or it has
+    // been this service's port only since.
+    let state = A::find(key, hash, service, now)?;
+    Some((
+        Found { key, state },
+        ENDPOINTS.get(state.endpoint() as u32)?,
+    ))
 }
 
 /// As [`of_client`], of a flow there is, of which this packet tells nothing.
@@ -114,22 +151,18 @@ pub fn known_of_client<A>(
     now: u32,
 ) -> Option<ToEndpoint>
 where
-    A: Client,
+    A: Client + Rare,
     FlowMap: Flows<A>,
 {
-    let hash = hash::flow(
-        &SecretKeys,
-        service.basis,
-        packet.source,
-        packet.source_port,
-    );
-    let key = packet.source.key(packet.source_port, service_id);
-    let found = find_by_client(&FlowMap, hash, key, now)?;
-    let id = found.state.endpoint();
+    let ports = (packet.source_port, packet.destination_port);
+    let hash = hash::flow(&SecretKeys, service.basis, packet.source, ports);
+    let key = packet.source.key(ports.0, ports.1);
+    let (found, endpoint) = find::<A>(key, hash, service_id, now)?;
     Some(ToEndpoint {
-        id,
-        endpoint: ENDPOINTS.get(id as u32)?,
+        id: found.state.endpoint(),
+        endpoint,
         node_port: found.state.node_port(),
+        port: endpoint.port_for(packet.destination_port),
         hash,
     })
 }
@@ -146,8 +179,10 @@ fn without_flow(service: &Service) -> Reason {
 /// A client opens again with a tuple whose flow is ending: port reuse.
 #[inline(always)]
 fn starts_anew(state: State, signals: Signals) -> bool {
-    let phase = state.progress().phase();
-    signals.has(Signals::SYN) && matches!(phase, Phase::Closing | Phase::Closed)
+    if !signals.opens() {
+        return false;
+    }
+    matches!(state.progress().phase(), Phase::Closing | Phase::Closed)
 }
 
 /// The client of an endpoint's packet; nothing if no flow has this endpoint and node port.
@@ -183,20 +218,22 @@ where
     let found = find_by_endpoint(&FlowMap, hash, packet.destination_port, now)?;
     let id = found.state.endpoint();
     let endpoint = ENDPOINTS.get(id as u32)?;
+    let (client, client_port, port) = A::from_key(found.key);
     let is_from_it = endpoint.address == packet.source.wide()
         && endpoint.source == packet.destination.wide()
-        && endpoint.port == packet.source_port
+        && endpoint.port_for(port) == packet.source_port
         && endpoint.protocol == packet.protocol;
     if !is_from_it {
         return None;
     }
-    let (client, client_port, service) = A::from_key(found.key);
-    let service = SERVICES.get(service as u32)?;
+    let service = SERVICES.get(endpoint.service as u32)?;
     let to = ToClient {
         id,
         service,
+        port,
         client,
         client_port,
+        base: endpoint.base as u16,
     };
     Some((found, to))
 }

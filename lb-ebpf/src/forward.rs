@@ -1,7 +1,8 @@
 //! The way out: next hop, link-layer addresses, and which of the kernel's three ways sends the frame.
 //!
-//! The kernel's routing table is asked once a tick for each destination and CPU; in between the answer
-//! is remembered ([`lb_common::next_hop`]).
+//! The kernel's routing table is asked once a tick for each destination and processor; in between the answer is
+//! remembered: of an endpoint in its lane ([`lb_common::cpu`]), of a client in a cache
+//! ([`lb_common::next_hop`]).
 
 use core::mem;
 
@@ -15,7 +16,8 @@ use aya_ebpf::{
 };
 use lb_common::{
     address::{Address, V4, V6},
-    frame::{Ethernet, Frame},
+    cpu::{Cpu, Reasons},
+    frame::{Bytes, Ethernet, Frame},
     hash,
     next_hop::NextHop,
     parse::{self, Network, Packet, Parts},
@@ -83,7 +85,10 @@ impl Route for V6 {
     }
 }
 
-impl<A> Parcel<A> {
+/// Bytes of both MAC addresses.
+const MACS: usize = 12;
+
+impl<A: Copy> Parcel<A> {
     /// A packet that will have the tuple `to`, and no more bytes than before.
     #[inline(always)]
     pub fn of(packet: &Packet<A>, to: Tuple<A>) -> Self {
@@ -94,34 +99,89 @@ impl<A> Parcel<A> {
             added: 0,
         }
     }
+
+    /// What its way is asked for with. Made where it is asked, so that a packet whose way is known does not
+    /// make it.
+    #[inline(always)]
+    fn question(&self) -> Destination<A> {
+        Destination {
+            to: self.to,
+            protocol: self.protocol,
+        }
+    }
 }
 
-/// The next hop of a parcel, and how it gets there: [`NextHop::TRANSMIT`], [`NextHop::REDIRECT`] or
-/// [`NextHop::HAND_OVER`].
+/// How a frame leaves: [`NextHop::TRANSMIT`], [`NextHop::REDIRECT`] or [`NextHop::HAND_OVER`].
+pub type Delivery = u32;
+
+/// The way to an endpoint, in its lane.
 ///
 /// # Errors
 /// [`Reason::TooBig`], and [`XdpFrame::limit`] tells what is not; or that there is no way.
 #[inline(always)]
-pub fn hop<A: Route>(
+pub fn to_endpoint<A: Route>(
     frame: &mut XdpFrame,
+    cpu: &mut Cpu,
+    lane: usize,
     parcel: &Parcel<A>,
     now: u32,
-) -> Result<(&'static NextHop, u16), Reason> {
+) -> Result<Delivery, Reason> {
+    if !cpu.lanes[lane].hop.is_current(frame.ingress(), now) {
+        // Also when packets for it come in on several interfaces: the cache knows the ways from all of them.
+        let (place, is_resolved) = way(frame, cpu, parcel, now)?;
+        let hop = &mut cpu.lanes[lane].hop;
+        hop.copy(cpu.next_hops.at(place));
+        hop.name = if is_resolved { now } else { 0 };
+    }
+    delivery(frame, &cpu.lanes[lane].hop, parcel)
+}
+
+/// The way to a client, by its place among the processor's next hops.
+///
+/// # Errors
+/// As [`to_endpoint`].
+#[inline(always)]
+pub fn to_client<A: Route>(
+    frame: &mut XdpFrame,
+    cpu: &mut Cpu,
+    parcel: &Parcel<A>,
+    now: u32,
+) -> Result<(usize, Delivery), Reason> {
+    let (place, _) = way(frame, cpu, parcel, now)?;
+    let delivery = delivery(frame, cpu.next_hops.at(place), parcel)?;
+    Ok((place, delivery))
+}
+
+/// Place of the next hop to any destination, and whether it is known to the end.
+#[inline(always)]
+fn way<A: Route>(
+    frame: &XdpFrame,
+    cpu: &mut Cpu,
+    parcel: &Parcel<A>,
+    now: u32,
+) -> Result<(usize, bool), Reason> {
     let ingress = frame.ingress();
     let destination = hash::destination(&SecretKeys, parcel.to.destination, ingress);
-    let hops = maps::next_hops().ok_or(Reason::Inconsistent)?;
-    let place = match hops.find(destination, ingress, now) {
-        Some(place) => place,
-        None => ask(frame, parcel, destination)?,
-    };
-    let hop = hops.at(place);
+    match cpu.next_hops.find(destination, ingress, now) {
+        Some(place) => Ok((place, true)),
+        None => word::to_way(ask(frame, cpu, parcel.question(), destination)),
+    }
+}
+
+/// How a parcel gets there.
+#[inline(always)]
+fn delivery<A>(
+    frame: &mut XdpFrame,
+    hop: &NextHop,
+    parcel: &Parcel<A>,
+) -> Result<Delivery, Reason> {
     if parcel.length as u32 + parcel.added as u32 <= hop.mtu {
-        return Ok((hop, hop.delivery));
+        return Ok(hop.delivery as u32);
     }
     // In generic mode a frame may be several of the sender's packets, which the kernel parts again; not
     // in a tunnel.
-    if parcel.added == 0 && maps::egress(ingress) & egress::GENERIC != 0 {
-        return Ok((hop, NextHop::HAND_OVER));
+    if parcel.added == 0 && maps::egress(frame.ingress()) & egress::GENERIC != 0 {
+        return Ok(NextHop::HAND_OVER as u32);
     }
     frame.limit = hop.mtu - parcel.added as u32;
     Err(Reason::TooBig)
@@ -147,21 +207,42 @@ fn turned_family<A: Parts + Route>(frame: &mut XdpFrame, offset: usize) -> Outco
         source_port: 0,
         destination_port: 0,
     };
-    let hop = hop(frame, &Parcel::of(packet, to), now())?;
-    send(frame, hop)
+    let cpu = maps::cpu().ok_or(Reason::Inconsistent)?;
+    let (place, delivery) = to_client(frame, cpu, &Parcel::of(packet, to), now())?;
+    send(frame, cpu.next_hops.at(place), delivery, &mut cpu.reasons)
 }
 
-/// Asks the kernel and remembers the answer, in the place it tells.
+/// What the kernel is asked.
+struct Destination<A> {
+    to: Tuple<A>,
+    protocol: u8,
+}
+
+/// Asks the kernel for the way and remembers the answer.
 ///
 /// Out of line, because the question is large and the program's stack is small.
 #[inline(never)]
-fn ask<A: Route>(frame: &XdpFrame, parcel: &Parcel<A>, destination: u64) -> Result<usize, Reason> {
-    let to = &parcel.to;
+fn ask<A: Route>(frame: &XdpFrame, cpu: &mut Cpu, destination: Destination<A>, name: u64) -> u64 {
+    word::of_way(answer(frame, &destination).map(|(hop, is_resolved)| {
+        // A neighbour that is being resolved will be known in a moment: the next packet asks again.
+        let place = cpu.next_hops.keep(hop, is_resolved.then_some(name), now());
+        (place, is_resolved)
+    }))
+}
+
+/// What the kernel answers, and whether the neighbour is known: if not, the kernel finds it when it gets the
+/// packet.
+#[inline(always)]
+fn answer<A: Route>(
+    frame: &XdpFrame,
+    destination: &Destination<A>,
+) -> Result<(NextHop, bool), Reason> {
+    let to = &destination.to;
     let ingress = frame.ingress();
     let mut question = Question::new();
     let question = &mut question.0;
     A::ask(question, to.source, to.destination);
-    question.l4_protocol = parcel.protocol;
+    question.l4_protocol = destination.protocol;
     question.sport = to.source_port.to_be();
     question.dport = to.destination_port.to_be();
     question.ifindex = ingress;
@@ -177,23 +258,47 @@ fn ask<A: Route>(frame: &XdpFrame, parcel: &Parcel<A>, destination: u64) -> Resu
     let (mtu, delivery) = if is_resolved {
         // SAFETY: any bits are a value of the union's integer; set on success (since kernel 5.12).
         let mtu = u32::from(unsafe { question.__bindgen_anon_1.mtu_result });
-        (mtu, delivery(ingress, question.ifindex))
+        (mtu, means(ingress, question.ifindex))
     } else {
         (u32::MAX, NextHop::HAND_OVER)
     };
     let hop = NextHop {
-        name: 0,
         ingress,
         egress: question.ifindex,
         mtu,
-        source_mac: pairs(&question.smac),
-        destination_mac: pairs(&question.dmac),
         delivery,
         is_routed: u16::from(A::answered(question) != to.destination),
-    };
-    let hops = maps::next_hops().ok_or(Reason::Inconsistent)?;
-    // A neighbour that is being resolved will be known in a moment: the next packet asks again.
-    Ok(hops.keep(hop, is_resolved.then_some(destination), now()))
+        ..NextHop::NONE
+    }
+    .between(pairs(&question.smac), pairs(&question.dmac));
+    Ok((hop, is_resolved))
+}
+
+/// A way as the one number that the result of a function is.
+mod word {
+    use super::Reason;
+
+    const KNOWN: u64 = 1 << 63;
+    const RESOLVED: u64 = 1 << 62;
+
+    #[inline(always)]
+    pub fn of_way(way: Result<(usize, bool), Reason>) -> u64 {
+        match way {
+            Ok((place, true)) => KNOWN | RESOLVED | place as u64,
+            Ok((place, false)) => KNOWN | place as u64,
+            Err(reason) => reason as u64,
+        }
+    }
+
+    #[inline(always)]
+    pub fn to_way(word: u64) -> Result<(usize, bool), Reason> {
+        const TOO_BIG: u64 = Reason::TooBig as u64;
+        match word {
+            word if word & KNOWN != 0 => Ok((word as u32 as usize, word & RESOLVED != 0)),
+            TOO_BIG => Err(Reason::TooBig),
+            _ => Err(Reason::NoRoute),
+        }
+    }
 }
 
 /// The kernel's question, aligned so that the compiler's eight-byte accesses to its addresses are what
@@ -219,18 +324,9 @@ fn pairs(mac: &[u8; 6]) -> [u16; 3] {
     [0, 1, 2].map(|i| unsafe { pairs.add(i).read_volatile() })
 }
 
-/// A MAC address of a map value, of which an ordinary copy would be a call of `memmove`, byte by byte.
-#[inline(always)]
-fn mac(pairs: &[u16; 3]) -> [u8; 6] {
-    // SAFETY: read from a reference.
-    let [[a, b], [c, d], [e, f]] =
-        [0, 1, 2].map(|i| unsafe { pairs.as_ptr().add(i).read_volatile() }.to_ne_bytes());
-    [a, b, c, d, e, f]
-}
-
 /// How a frame gets from one interface to another.
 #[inline(always)]
-fn delivery(ingress: u32, egress: u32) -> u16 {
+fn means(ingress: u32, egress: u32) -> u16 {
     let (from, to) = (maps::egress(ingress), maps::egress(egress));
     if ingress == egress {
         if from & (egress::GENERIC | egress::TRANSMIT) != 0 {
@@ -242,41 +338,48 @@ fn delivery(ingress: u32, egress: u32) -> u16 {
     NextHop::HAND_OVER
 }
 
-/// Gives the frame its link-layer addresses and says how it leaves.
+/// Gives the frame its link-layer addresses, counts it, and says how it leaves.
 #[inline(always)]
-pub fn send(frame: &mut XdpFrame, (hop, delivery): (&NextHop, u16)) -> Outcome {
-    let ethernet: &mut Ethernet = frame.header_mut(0).ok_or(Reason::Inconsistent)?;
-    if delivery == NextHop::HAND_OVER {
+pub fn send(
+    frame: &mut XdpFrame,
+    hop: &NextHop,
+    delivery: Delivery,
+    sent: &mut Reasons,
+) -> Outcome {
+    if delivery == NextHop::HAND_OVER as u32 {
+        let ethernet: &mut Ethernet = frame.header_mut(0).ok_or(Reason::Inconsistent)?;
         // Both: before a tunnel's headers nobody has written any.
         ethernet.source = HAND_OVER_MAC;
         ethernet.destination = HAND_OVER_MAC;
-        return Ok((Reason::HandedOver, xdp_action::XDP_PASS));
+        sent[Reason::HandedOver as usize] += 1;
+        return Ok(xdp_action::XDP_PASS);
     }
-    ethernet.source = mac(&hop.source_mac);
-    ethernet.destination = mac(&hop.destination_mac);
-    if delivery == NextHop::TRANSMIT {
-        return Ok((Reason::Transmitted, xdp_action::XDP_TX));
+    let macs: &mut Bytes<MACS> = frame.header_mut(0).ok_or(Reason::Inconsistent)?;
+    macs.0[..8].copy_from_slice(&hop.macs.to_le_bytes());
+    macs.0[8..].copy_from_slice(&hop.macs_end.to_le_bytes());
+    if delivery == NextHop::TRANSMIT as u32 {
+        sent[Reason::Transmitted as usize] += 1;
+        return Ok(xdp_action::XDP_TX);
     }
+    sent[Reason::Redirected as usize] += 1;
     // SAFETY: plain integers. The interface is the one the kernel named a moment ago; if it is gone
     // the kernel drops the frame.
-    Ok((Reason::Redirected, unsafe { bpf_redirect(hop.egress, 0) }
-        as u32))
+    Ok(unsafe { bpf_redirect(hop.egress, 0) } as u32)
 }
 
 /// As [`send`], of a packet that goes to an endpoint's link-layer address and not to its own destination.
 #[inline(always)]
 pub fn send_beside(
     frame: &mut XdpFrame,
-    (hop, delivery): (&NextHop, u16),
+    hop: &NextHop,
+    delivery: Delivery,
+    sent: &mut Reasons,
     endpoint: u16,
 ) -> Outcome {
-    if hop.is_routed != 0 {
-        return Err(Reason::NotOnLink);
-    }
-    let sent = send(frame, (hop, delivery))?;
-    if delivery == NextHop::HAND_OVER {
+    let action = send(frame, hop, delivery, sent)?;
+    if delivery == NextHop::HAND_OVER as u32 {
         let ethernet: &mut Ethernet = frame.header_mut(0).ok_or(Reason::Inconsistent)?;
         ethernet.destination = hand_over_to(endpoint);
     }
-    Ok(sent)
+    Ok(action)
 }

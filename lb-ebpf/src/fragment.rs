@@ -11,9 +11,9 @@ use lb_common::{
     verdict::Reason,
 };
 
+use crate::elsewhere::Elsewhere;
 use crate::frame::{Turn, XdpFrame};
-use crate::maps::{FRAGMENTS, FlowMap, fragment_way, now};
-use crate::range::Ranged;
+use crate::maps::{FRAGMENTS, FlowMap, cpu, fragment_way, now};
 use crate::rare::Rare;
 use crate::skb::SkbFrame;
 use crate::{count, flow, service};
@@ -32,10 +32,14 @@ impl Turned {
     /// Counts it.
     #[inline(always)]
     pub fn count(&self) {
+        let Some(cpu) = cpu() else {
+            return;
+        };
+        let lane = cpu.lane(self.endpoint);
         if self.side == FragmentWay::TO_ENDPOINT {
-            count::packet_in(self.endpoint, self.length);
+            count::packet_in(lane, self.length);
         } else {
-            count::packet_out(self.endpoint, self.length);
+            count::packet_out(lane, self.length);
         }
     }
 }
@@ -68,7 +72,7 @@ pub fn turn_reply(frame: &mut SkbFrame) -> Result<Turned, Reason> {
 #[inline(always)]
 fn turn_family<A>(frame: &mut XdpFrame, offset: usize) -> Result<Turned, Reason>
 where
-    A: Parts + Ranged + Rewrite + Client + Rare,
+    A: Parts + Elsewhere + Rewrite + Client + Rare,
     FlowMap: Flows<A>,
 {
     let part = A::part(frame, offset)?;

@@ -1,5 +1,7 @@
 //! The frame under XDP: the only pointer arithmetic of the program.
 
+use core::hint;
+
 use aya_ebpf::{
     helpers::{bpf_xdp_adjust_head, bpf_xdp_adjust_tail},
     programs::XdpContext,
@@ -21,6 +23,10 @@ pub trait Turn: Frame {
 pub struct XdpFrame {
     /// What the kernel calls the program with.
     pub ctx: XdpContext,
+    /// Address of its first byte, and of the first one after it. Kept, and not asked of the context at each
+    /// access: the compiler would read them anew each time.
+    start: usize,
+    end: usize,
     /// Largest IP packet that would have gone where this one is too big for.
     pub limit: u32,
 }
@@ -29,7 +35,13 @@ impl XdpFrame {
     /// The frame the program was called for.
     #[inline(always)]
     pub fn new(ctx: XdpContext) -> Self {
-        Self { ctx, limit: 0 }
+        let (start, end) = (ctx.data(), ctx.data_end());
+        Self {
+            ctx,
+            start,
+            end,
+            limit: 0,
+        }
     }
 
     /// Index of the interface the frame came in on.
@@ -41,13 +53,22 @@ impl XdpFrame {
     /// Address of a header that lies within the frame.
     #[inline(always)]
     fn locate<T: Header>(&self, offset: usize) -> Option<usize> {
-        let start = self.ctx.data() + offset;
+        let start = self.start + offset;
         // Addresses are compared, not lengths: `end - start` is a bare number to the verifier and
         // proves nothing about the access that follows.
-        if start + size_of::<T>() > self.ctx.data_end() {
+        if start + size_of::<T>() > self.end {
             return None;
         }
+        // SAFETY: no frame lies at address 0. Otherwise "nothing" would be looked for once more.
+        unsafe { hint::assert_unchecked(start != 0) };
         Some(start)
+    }
+
+    /// The frame lies elsewhere now.
+    #[inline(always)]
+    fn moved(&mut self, refused: i64) -> Option<()> {
+        (self.start, self.end) = (self.ctx.data(), self.ctx.data_end());
+        (refused == 0).then_some(())
     }
 }
 
@@ -82,24 +103,24 @@ impl Elastic for XdpFrame {
     fn grow(&mut self, bytes: usize) -> Option<()> {
         // SAFETY: the context is the program's own.
         let refused = unsafe { bpf_xdp_adjust_head(self.ctx.ctx, -(bytes as i32)) };
-        (refused == 0).then_some(())
+        self.moved(refused)
     }
 
     #[inline(always)]
     fn shrink(&mut self, bytes: usize) -> Option<()> {
         // SAFETY: as above.
         let refused = unsafe { bpf_xdp_adjust_head(self.ctx.ctx, bytes as i32) };
-        (refused == 0).then_some(())
+        self.moved(refused)
     }
 
     #[inline(always)]
     fn cut(&mut self, length: usize) -> Option<()> {
-        let there = self.ctx.data_end() - self.ctx.data();
+        let there = self.end - self.start;
         if length > there {
             return None;
         }
         // SAFETY: as above.
         let refused = unsafe { bpf_xdp_adjust_tail(self.ctx.ctx, -((there - length) as i32)) };
-        (refused == 0).then_some(())
+        self.moved(refused)
     }
 }

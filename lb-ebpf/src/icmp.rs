@@ -11,8 +11,9 @@ use lb_common::{
     verdict::Reason,
 };
 
+use crate::elsewhere::Elsewhere;
 use crate::maps::{FlowMap, answers_echo, now};
-use crate::range::Ranged;
+use crate::rare::Rare;
 use crate::{flow, service};
 
 /// Turns a packet that may be a message. Tells the endpoint that it is to be carried to as it is, if there
@@ -29,7 +30,7 @@ pub fn turn<F: Frame>(frame: &mut F) -> Result<Option<u16>, Reason> {
 fn turn_family<A, F>(frame: &mut F, offset: usize) -> Result<Option<u16>, Reason>
 where
     F: Frame,
-    A: Messages + Ranged + RewriteEcho + RewriteQuote + Client,
+    A: Messages + Elsewhere + RewriteEcho + RewriteQuote + Client + Rare,
     FlowMap: Flows<A>,
 {
     match A::message(frame, offset)? {
@@ -56,7 +57,7 @@ fn turn_request<A: RewriteEcho, F: Frame>(
 fn turn_error<A, F>(frame: &mut F, error: &Error<A>) -> Result<Option<u16>, Reason>
 where
     F: Frame,
-    A: Ranged + RewriteQuote + Client,
+    A: Elsewhere + RewriteQuote + Client + Rare,
     FlowMap: Flows<A>,
 {
     let (to, carried_to) = way(&error.answer()).ok_or(Reason::UnrelatedError)?;
@@ -73,7 +74,7 @@ where
 #[inline(always)]
 fn way<A>(answer: &Packet<A>) -> Option<(Tuple<A>, Option<u16>)>
 where
-    A: Ranged + Client,
+    A: Elsewhere + Client + Rare,
     FlowMap: Flows<A>,
 {
     let now = now();

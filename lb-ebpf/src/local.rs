@@ -25,7 +25,7 @@ use crate::aside::word;
 use crate::flow;
 use crate::forward::{Question, Route};
 use crate::frame::Turn as _;
-use crate::maps::{FlowMap, counters, now};
+use crate::maps::{FlowMap, cpu, now};
 use crate::rare::Rare;
 use crate::skb::SkbFrame;
 use crate::{count, deliver, fragment, icmp};
@@ -58,7 +58,9 @@ pub fn run(ctx: TcContext) -> i32 {
         // Not "ok": programs after this one shall see the frame too.
         Err(reason) => (reason, TC_ACT_UNSPEC),
     };
-    count::reason(reason);
+    if let Some(cpu) = cpu() {
+        count::reason(cpu, reason);
+    }
     if action == TC_ACT_SHOT {
         info!(&frame.ctx, "not forwarded: reason {}", reason as u32);
     }
@@ -122,12 +124,12 @@ fn send(frame: &SkbFrame) -> Result<i32, Reason> {
 
 #[inline(always)]
 fn sent(word: u64) -> Result<i32, Reason> {
-    word::to_outcome(word).map(|(_, action)| action as i32)
+    word::to_outcome(word).map(|action| action as i32)
 }
 
 #[inline(always)]
 fn of_sent(sent: Result<i32, Reason>) -> u64 {
-    word::of_outcome(sent.map(|action| (Reason::Returned, action as u32)))
+    word::of_outcome(sent.map(|action| action as u32))
 }
 
 // *Global functions* to the verifier, as in `aside`: each has the stack for itself.
@@ -223,9 +225,10 @@ impl Size {
 
     #[inline(always)]
     fn count(&self, endpoint: u16) {
-        if let Some(counters) = counters(endpoint) {
-            counters.packets_out += self.packets as u64;
-            counters.bytes_out += self.bytes;
+        if let Some(cpu) = cpu() {
+            let lane = cpu.lane(endpoint);
+            lane.packets_out += self.packets as u64;
+            lane.bytes_out += self.bytes;
         }
     }
 }

@@ -13,7 +13,7 @@
 //! | `pipeline` | the steps in order |
 //! | `service`, `flow`, `select`, `forward`, `count` | a step each |
 //! | `carry` | what an endpoint gets as it is: to its link-layer address, in a tunnel |
-//! | `range` | which service has a port of many |
+//! | `elsewhere` | services that are not where the hash says, or have many ports |
 //! | `rule` | which table a client of a service has |
 //! | `rare` | admission and each step of a flow's life: once a flow, not once a packet |
 //! | `too_big` | the answer to a packet larger than its way out |
@@ -36,6 +36,7 @@ mod aside;
 mod carry;
 mod count;
 mod deliver;
+mod elsewhere;
 mod flow;
 mod forward;
 mod fragment;
@@ -44,7 +45,6 @@ mod icmp;
 mod local;
 mod maps;
 mod pipeline;
-mod range;
 mod rare;
 mod rule;
 mod select;
@@ -59,24 +59,28 @@ use aya_ebpf::{
 
 /// Every frame that comes in on an attached interface.
 #[xdp]
+#[inline(always)]
 pub fn lb(ctx: XdpContext) -> u32 {
     pipeline::run(ctx)
 }
 
 /// Every frame with a fragment, from [`lb`].
 #[xdp]
+#[inline(always)]
 pub fn lb_fragment(ctx: XdpContext) -> u32 {
     aside::run_fragment(ctx)
 }
 
 /// Every frame with an IP packet that is neither TCP nor UDP, from [`lb`].
 #[xdp]
+#[inline(always)]
 pub fn lb_message(ctx: XdpContext) -> u32 {
     aside::run_message(ctx)
 }
 
 /// Every frame that [`lb`] passed to the kernel, on the same interface.
 #[classifier]
+#[inline(always)]
 pub fn lb_deliver(ctx: TcContext) -> i32 {
     deliver::run(&ctx)
 }

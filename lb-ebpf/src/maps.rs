@@ -14,10 +14,9 @@
 //! | `FRAGMENTS` | fragments of a packet → where its first one went | `lb` | `lb` |
 //! | `ECHO` | address and family → 1: echo requests to it are answered | daemon | `lb` |
 //! | `WAYS` | [`ways`] → program | daemon | `lb` |
-//! | `NEXT_HOPS` | CPU → [`NextHops`] | `lb` | `lb` |
 //! | `EGRESS` | interface index → what XDP can do there | daemon | `lb` |
+//! | `CPUS` | processor → [`Cpu`]: packets by reason and by endpoint, ways to endpoints and clients | `lb`, `lb_deliver`, `lb_local` | both |
 //! | `COUNTERS` | endpoint id → [`EndpointCounters`], each CPU its own | `lb` | daemon |
-//! | `REASONS` | [`Reason`](lb_common::verdict::Reason) → packets, each CPU its own | `lb`, `lb_deliver`, `lb_local` | daemon |
 //! | `TOLD` | 0 → senders told in a tick that their packets are too big, each CPU its own | `lb` | `lb` |
 //! | `BACKENDS` | index → name | daemon | the next daemon |
 //! | `LAYOUT` | 0..4 → version of all this, seed, buckets, node ports | daemon | the next daemon |
@@ -34,6 +33,7 @@ use aya_ebpf::{
 };
 use lb_common::{
     address::{Address, V4, V6},
+    cpu::Cpu,
     flow::{Bucket, Client, Flows, NodePorts},
     fragment::{FragmentKey, FragmentWay},
     hash::{KEYS, Keys},
@@ -41,12 +41,10 @@ use lb_common::{
         ENDPOINTS as MAX_ENDPOINTS, FRAGMENTS as MAX_FRAGMENTS, PAGES, RANGED, RULE_PREFIXES,
         RULES as MAX_RULES, SERVICES as MAX_SERVICES, TICK_SHIFT, TOO_BIG_ANSWERS,
     },
-    next_hop::NextHops,
     record::{
         BackendName, Dealt, Endpoint, EndpointCounters, PortRanges, Service, SlotPage, TableRef,
         turns_of_rule, ways,
     },
-    verdict::REASONS as MAX_REASONS,
 };
 
 // Values of an array map start at a cache line only if the map can be mapped into a process: then
@@ -98,9 +96,9 @@ pub static ECHO: HashMap<[u64; 3], u8> = HashMap::with_max_entries(MAX_SERVICES,
 /// Programs that `lb` leaves packets to.
 #[map]
 pub static WAYS: ProgramArray = ProgramArray::with_max_entries(ways::COUNT, 0);
-/// Where destinations were last sent. The loader sets the size.
+/// Processor → its own. The loader sets the size.
 #[map]
-pub static NEXT_HOPS: Array<NextHops> = Array::with_max_entries(1, MAPPED);
+pub static CPUS: Array<Cpu> = Array::with_max_entries(1, MAPPED);
 /// Interface index → bits of [`lb_common::record::egress`].
 #[map]
 pub static EGRESS: HashMap<u32, u32> = HashMap::with_max_entries(1024, 0);
@@ -108,9 +106,6 @@ pub static EGRESS: HashMap<u32, u32> = HashMap::with_max_entries(1024, 0);
 #[map]
 pub static COUNTERS: PerCpuArray<EndpointCounters> =
     PerCpuArray::with_max_entries(MAX_ENDPOINTS, 0);
-/// Reason → packets.
-#[map]
-pub static REASONS: PerCpuArray<u64> = PerCpuArray::with_max_entries(MAX_REASONS, 0);
 /// 0 → a tick, and senders that were told in it that their packets are too big.
 #[map]
 pub static TOLD: PerCpuArray<[u32; 2]> = PerCpuArray::with_max_entries(1, 0);
@@ -173,13 +168,18 @@ impl Flows<V4> for FlowMap {
     }
 
     #[inline(always)]
-    fn service_basis(&self, service: u16) -> Option<u64> {
-        Some(SERVICES.get(service as u32)?.basis)
+    fn is_to(&self, endpoint: u16, service: u16) -> bool {
+        is_to(endpoint, service).unwrap_or(false)
     }
 
     #[inline(always)]
-    fn endpoint_basis(&self, endpoint: u16) -> Option<u64> {
-        Some(ENDPOINTS.get(endpoint as u32)?.basis)
+    fn service_basis(&self, endpoint: u16) -> Option<u64> {
+        Some(service_of(endpoint)?.basis)
+    }
+
+    #[inline(always)]
+    fn endpoint_basis(&self, endpoint: u16, port: u16) -> Option<u64> {
+        Some(ENDPOINTS.get(endpoint as u32)?.basis_for(&SecretKeys, port))
     }
 }
 
@@ -190,14 +190,31 @@ impl Flows<V6> for FlowMap {
     }
 
     #[inline(always)]
-    fn service_basis(&self, service: u16) -> Option<u64> {
-        Some(SERVICES.get(service as u32)?.basis)
+    fn is_to(&self, endpoint: u16, service: u16) -> bool {
+        is_to(endpoint, service).unwrap_or(false)
     }
 
     #[inline(always)]
-    fn endpoint_basis(&self, endpoint: u16) -> Option<u64> {
-        Some(ENDPOINTS.get(endpoint as u32)?.basis)
+    fn service_basis(&self, endpoint: u16) -> Option<u64> {
+        Some(service_of(endpoint)?.basis)
     }
+
+    #[inline(always)]
+    fn endpoint_basis(&self, endpoint: u16, port: u16) -> Option<u64> {
+        Some(ENDPOINTS.get(endpoint as u32)?.basis_for(&SecretKeys, port))
+    }
+}
+
+#[inline(always)]
+fn service_of(endpoint: u16) -> Option<&'static Service> {
+    let service = ENDPOINTS.get(endpoint as u32)?.service;
+    SERVICES.get(service as u32)
+}
+
+#[inline(always)]
+fn is_to(endpoint: u16, service: u16) -> Option<bool> {
+    let (one, other) = (service_of(endpoint)?, SERVICES.get(service as u32)?);
+    Some(one.address == other.address && one.protocol() == other.protocol())
 }
 
 /// One of a service's tables, as it is at this instant.
@@ -251,15 +268,6 @@ pub fn counters(endpoint: u16) -> Option<&'static mut EndpointCounters> {
         .map(|counters| unsafe { &mut *counters })
 }
 
-/// The counter of a reason, of this CPU.
-#[inline(always)]
-pub fn reason_counter(index: u32) -> Option<&'static mut u64> {
-    // SAFETY: as in `counters`.
-    REASONS
-        .get_ptr_mut(index)
-        .map(|count| unsafe { &mut *count })
-}
-
 /// Whether this CPU may tell one more sender in the tick `now` that its packets are too big.
 #[inline(always)]
 pub fn may_tell(now: u32) -> bool {
@@ -274,13 +282,13 @@ pub fn may_tell(now: u32) -> bool {
     *told <= TOO_BIG_ANSWERS
 }
 
-/// The next hops that this CPU remembers.
+/// This processor's own. There is one for each processor there may be: the loader saw to that.
 #[inline(always)]
-pub fn next_hops() -> Option<&'static mut NextHops> {
+pub fn cpu() -> Option<&'static mut Cpu> {
     // SAFETY: the helper has no arguments.
     let cpu = unsafe { bpf_get_smp_processor_id() };
-    // SAFETY: as in `counters`.
-    NEXT_HOPS.get_ptr_mut(cpu).map(|hops| unsafe { &mut *hops })
+    // SAFETY: as in `counters`; who asks passes it on and does not ask again meanwhile.
+    CPUS.get_ptr_mut(cpu).map(|cpu| unsafe { &mut *cpu })
 }
 
 /// What XDP can do on an interface; 0 of an unknown one.

@@ -7,81 +7,84 @@ use lb_common::{
     clamp::clamp,
     encapsulate::Inner,
     flow::{Client, Flows},
-    parse::{self, Network, Packet, Parse, Signals},
+    parse::{self, Network, Packet, Parse},
     record::{Service, flag, mode, ways},
-    rewrite::{Rewrite, rewrite},
+    rewrite::{self, Rewrite, rewrite_by},
     verdict::{Reason, Verdict},
 };
 
 use crate::aside::Outcome;
 use crate::carry::carry;
+use crate::elsewhere::Elsewhere;
 use crate::flow::ToEndpoint;
 use crate::forward::{self, Parcel, Route};
 use crate::frame::XdpFrame;
-use crate::maps::{FlowMap, go_on, now};
-use crate::range::Ranged;
+use crate::maps::{FlowMap, cpu, go_on, now};
 use crate::rare::Rare;
 use crate::{count, flow, service, too_big};
 
 /// From the frame to the action.
 #[inline(always)]
 pub fn run(ctx: XdpContext) -> u32 {
+    // Before anything is in registers: a call takes most of them.
+    let now = now();
     let mut frame = XdpFrame::new(ctx);
-    let outcome = balance(&mut frame);
-    match outcome {
-        Err(Reason::Fragment) => go_on(&frame.ctx, ways::FRAGMENT),
-        Err(Reason::OtherProtocol) => go_on(&frame.ctx, ways::MESSAGE),
+    match balance(&mut frame, now) {
+        Ok(action) => action,
+        Err(reason) => otherwise(&mut frame, reason),
+    }
+}
+
+/// What becomes of a packet that was not sent.
+#[inline(always)]
+fn otherwise(frame: &mut XdpFrame, reason: Reason) -> u32 {
+    match reason {
+        Reason::Fragment => go_on(&frame.ctx, ways::FRAGMENT),
+        Reason::OtherProtocol => go_on(&frame.ctx, ways::MESSAGE),
+        Reason::TooBig => {
+            return too_big::answer(frame).unwrap_or_else(|reason| refuse(frame, reason));
+        }
         _ => {}
     }
-    let outcome = match outcome {
-        Err(Reason::TooBig) => too_big::answer(&mut frame),
-        outcome => settle(outcome),
+    refuse(frame, reason)
+}
+
+/// Passes or drops a packet, and counts why.
+#[inline(always)]
+pub fn refuse(frame: &XdpFrame, reason: Reason) -> u32 {
+    if let Some(cpu) = cpu() {
+        count::reason(cpu, reason);
+    }
+    let action = match reason.verdict() {
+        Verdict::Drop => xdp_action::XDP_DROP,
+        _ => xdp_action::XDP_PASS,
     };
-    conclude(&frame, outcome)
-}
-
-/// Reason and action: what is not sent is passed or dropped.
-#[inline(always)]
-pub fn settle(outcome: Outcome) -> (Reason, u32) {
-    match outcome {
-        Ok(sent) => sent,
-        Err(reason) if reason.verdict() == Verdict::Drop => (reason, xdp_action::XDP_DROP),
-        Err(reason) => (reason, xdp_action::XDP_PASS),
-    }
-}
-
-/// The action, and the count of its reason.
-#[inline(always)]
-pub fn conclude(frame: &XdpFrame, (reason, action): (Reason, u32)) -> u32 {
-    count::reason(reason);
-    if reason.verdict() != Verdict::Forward {
-        info!(
-            &frame.ctx,
-            "not forwarded: reason {}, action {}", reason as u32, action
-        );
-    }
+    info!(
+        &frame.ctx,
+        "not forwarded: reason {}, action {}", reason as u32, action
+    );
     action
 }
 
 #[inline(always)]
-fn balance(frame: &mut XdpFrame) -> Outcome {
+fn balance(frame: &mut XdpFrame, now: u32) -> Outcome {
     match parse::network(frame)? {
-        Network::V4(offset) => balance_family::<V4>(frame, offset),
-        Network::V6(offset) => balance_family::<V6>(frame, offset),
+        Network::V4(offset) => balance_family::<V4>(frame, offset, now),
+        Network::V6(offset) => balance_family::<V6>(frame, offset, now),
     }
 }
 
 #[inline(always)]
-fn balance_family<A>(frame: &mut XdpFrame, offset: usize) -> Outcome
+fn balance_family<A>(frame: &mut XdpFrame, offset: usize, now: u32) -> Outcome
 where
-    A: Parse + Ranged + Rewrite + Inner + Client + Rare + Route,
+    A: Parse + Elsewhere + Rewrite + Inner + Client + Rare + Route,
     FlowMap: Flows<A>,
 {
     let packet = A::parse(frame, offset)?;
     if let Some(service) = service::find(&packet) {
-        towards_endpoint(frame, &packet, service)
+        towards_endpoint(frame, &packet, service, now)
     } else {
-        towards_client(frame, &packet)
+        towards_client(frame, &packet, now)
     }
 }
 
@@ -90,6 +93,7 @@ fn towards_endpoint<A>(
     frame: &mut XdpFrame,
     packet: &Packet<A>,
     service: (u16, &'static Service),
+    now: u32,
 ) -> Outcome
 where
     A: Rewrite + Inner + Client + Rare + Route,
@@ -98,9 +102,8 @@ where
     if packet.hops <= 1 {
         return Err(Reason::Expiring);
     }
-    let now = now();
     let to = flow::of_client(packet, service, now)?;
-    if packet.signals.has(Signals::SYN) && service.1.flags & flag::CLAMP != 0 {
+    if packet.signals.opens() && service.1.flags & flag::CLAMP != 0 {
         clamp(frame, packet, service.1.mss);
     }
     if to.endpoint.mode == mode::NAT {
@@ -116,19 +119,21 @@ where
     A: Rewrite + Route,
 {
     let tuple = to.tuple();
-    let hop = forward::hop(frame, &Parcel::of(packet, tuple), now)?;
-    rewrite(frame, packet, &tuple).ok_or(Reason::Inconsistent)?;
-    count::packet_in(to.id, packet.length);
-    forward::send(frame, hop)
+    let cpu = cpu().ok_or(Reason::Inconsistent)?;
+    let delivery = forward::to_endpoint(frame, cpu, to.lane(), &Parcel::of(packet, tuple), now)?;
+    let lane = &mut cpu.lanes[to.lane()];
+    let addresses = rewrite::towards_endpoint(packet.source, to.endpoint.base as u16);
+    rewrite_by(frame, packet, &tuple, addresses).ok_or(Reason::Inconsistent)?;
+    count::packet_in(lane, packet.length);
+    forward::send(frame, &lane.hop, delivery, &mut cpu.reasons)
 }
 
 #[inline(always)]
-fn towards_client<A>(frame: &mut XdpFrame, packet: &Packet<A>) -> Outcome
+fn towards_client<A>(frame: &mut XdpFrame, packet: &Packet<A>, now: u32) -> Outcome
 where
     A: Rewrite + Client + Rare + Route,
     FlowMap: Flows<A>,
 {
-    let now = now();
     let to = flow::of_endpoint(packet, now).ok_or(Reason::NotForService)?;
     if packet.hops <= 1 {
         return Err(Reason::Expiring);
@@ -137,8 +142,10 @@ where
         clamp(frame, packet, to.service.mss);
     }
     let tuple = to.tuple();
-    let hop = forward::hop(frame, &Parcel::of(packet, tuple), now)?;
-    rewrite(frame, packet, &tuple).ok_or(Reason::Inconsistent)?;
-    count::packet_out(to.id, packet.length);
-    forward::send(frame, hop)
+    let cpu = cpu().ok_or(Reason::Inconsistent)?;
+    let (place, delivery) = forward::to_client(frame, cpu, &Parcel::of(packet, tuple), now)?;
+    let addresses = rewrite::towards_client(to.client, to.base);
+    rewrite_by(frame, packet, &tuple, addresses).ok_or(Reason::Inconsistent)?;
+    count::packet_out(cpu.lane(to.id), packet.length);
+    forward::send(frame, cpu.next_hops.at(place), delivery, &mut cpu.reasons)
 }

@@ -26,11 +26,25 @@ pub struct Given {
     pub node_port: u16,
 }
 
+impl Given {
+    /// What the flow in this state was given.
+    #[inline(always)]
+    pub fn of(state: State) -> Self {
+        Self {
+            endpoint: state.endpoint(),
+            node_port: state.node_port(),
+        }
+    }
+}
+
 /// The rare things of a family.
 pub trait Rare: Client {
     /// Selects an endpoint for a new flow and enters the flow into the table, in the place of an
     /// earlier flow with the same tuple if there is one. `hash` is [`lb_common::hash::flow`].
-    fn admit(key: Self::Key, hash: u64, protocol: u8) -> Result<Given, Reason>;
+    fn admit(key: Self::Key, hash: u64, service: u16, protocol: u8) -> Result<Given, Reason>;
+
+    /// [`flow::find_to_service`].
+    fn find(key: Self::Key, hash: u64, service: u16, now: u32) -> Option<State>;
 
     /// Writes a step of a flow's life, and counts its end.
     fn advance(key: Self::Key, state: State, step: Step);
@@ -38,24 +52,24 @@ pub trait Rare: Client {
 
 /// Endpoint and node port for a new flow.
 #[inline(always)]
-fn choose<A: Client + Ruled>(key: A::Key, hash: u64) -> Result<Given, Reason>
+fn choose<A: Client + Ruled>(key: A::Key, hash: u64, id: u16) -> Result<Given, Reason>
 where
     FlowMap: Steps<A>,
 {
-    let (client, _, id) = A::from_key(key);
+    let (client, _, port) = A::from_key(key);
     let service = SERVICES.get(id as u32).ok_or(Reason::Inconsistent)?;
     let (endpoint, record) = select::endpoint((id, service), client, hash)?;
     if record.mode != mode::NAT {
         return Ok(Given {
             endpoint,
-            node_port: service.port(),
+            node_port: port,
         });
     }
     match flow::choose(
         &FlowMap,
         &SecretKeys,
         hash,
-        record.basis,
+        record.basis_for(&SecretKeys, port),
         node_ports(),
         now(),
     ) {
@@ -76,20 +90,20 @@ fn enter<A: Client>(key: A::Key, hash: u64, given: Given, protocol: u8) -> bool
 where
     FlowMap: Steps<A>,
 {
-    let (_, _, service) = A::from_key(key);
     let progress = if protocol == UDP {
         Progress::UDP
     } else {
         Progress::TCP
     };
-    let Some(service) = SERVICES.get(service as u32) else {
+    let Some(endpoint) = ENDPOINTS.get(given.endpoint as u32) else {
         return false;
     };
-    let Some(endpoint) = ENDPOINTS.get(given.endpoint as u32) else {
+    let Some(service) = SERVICES.get(endpoint.service as u32) else {
         return false;
     };
     let entrant = Entrant {
         endpoint: given.endpoint,
+        service: endpoint.service,
         node_port: given.node_port,
         is_one_sided: endpoint.mode != mode::NAT,
         progress,
@@ -116,17 +130,30 @@ where
 
 /// One family's functions, its key spread over the arguments `$word`.
 macro_rules! outlined {
-    ($family:ty, $module:ident, [$($word:ident),+], $choose:ident, $advance:ident, $probe:ident,
-     $enter:ident, $forget_partner:ident) => {
+    ($family:ty, $module:ident, [$($word:ident),+], $choose:ident, $find:ident, $advance:ident,
+     $probe:ident, $enter:ident, $forget_partner:ident) => {
         impl Rare for $family {
             #[inline(always)]
-            fn admit([$($word),+]: Self::Key, hash: u64, protocol: u8) -> Result<Given, Reason> {
-                let given = word::to_given($module::$choose($($word,)+ hash))?;
+            fn admit(
+                [$($word),+]: Self::Key,
+                hash: u64,
+                service: u16,
+                protocol: u8,
+            ) -> Result<Given, Reason> {
+                let given = $module::$choose($($word,)+ hash, service as u64);
+                let given = word::to_given(given)?;
                 let entrant = word::of_entrant(given, protocol);
                 if $module::$enter($($word,)+ hash, entrant) == 0 {
                     return Err(Reason::FlowTableFull);
                 }
                 Ok(given)
+            }
+
+            #[inline(always)]
+            fn find([$($word),+]: Self::Key, hash: u64, service: u16, now: u32) -> Option<State> {
+                let service = word::of_service(service, now);
+                let state = State::from_word($module::$find($($word,)+ hash, service));
+                (state != State::EMPTY).then_some(state)
             }
 
             #[inline(always)]
@@ -152,8 +179,17 @@ macro_rules! outlined {
 
             #[unsafe(no_mangle)]
             #[inline(never)]
-            pub extern "C" fn $choose($($word: u64,)+ hash: u64) -> u64 {
-                word::of_given(choose::<$family>([$($word),+], hash))
+            pub extern "C" fn $choose($($word: u64,)+ hash: u64, service: u64) -> u64 {
+                word::of_given(choose::<$family>([$($word),+], hash, service as u16))
+            }
+
+            #[unsafe(no_mangle)]
+            #[inline(never)]
+            pub extern "C" fn $find($($word: u64,)+ hash: u64, service: u64) -> u64 {
+                let (service, now) = word::to_service(service);
+                let key = [$($word),+];
+                let found = flow::find_to_service::<$family>(&FlowMap, hash, key, service, now);
+                found.map_or(State::EMPTY, |found| found.state).word()
             }
 
             #[unsafe(no_mangle)]
@@ -192,6 +228,7 @@ outlined!(
     v4,
     [a],
     lb_choose4,
+    lb_find4,
     lb_advance4,
     lb_probe4,
     lb_enter4,
@@ -202,6 +239,7 @@ outlined!(
     v6,
     [a, b, c],
     lb_choose6,
+    lb_find6,
     lb_advance6,
     lb_probe6,
     lb_enter6,
@@ -239,6 +277,16 @@ mod word {
             GOING => Err(Reason::NotForService),
             _ => Err(Reason::Inconsistent),
         }
+    }
+
+    #[inline(always)]
+    pub fn of_service(service: u16, now: u32) -> u64 {
+        (service as u64) << 32 | now as u64
+    }
+
+    #[inline(always)]
+    pub fn to_service(word: u64) -> (u16, u32) {
+        ((word >> 32) as u16, word as u32)
     }
 
     #[inline(always)]

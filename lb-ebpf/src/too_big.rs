@@ -10,18 +10,21 @@ use lb_common::{
     verdict::Reason,
 };
 
+use crate::aside::Outcome;
+use crate::count;
 use crate::frame::XdpFrame;
-use crate::maps::{self, may_tell, now};
+use crate::maps::{self, cpu, may_tell, now};
 
 /// Tells the sender that packets of [`XdpFrame::limit`] bytes would have gone on.
 ///
 /// Out of line, so that the stack of the packet's way is not its stack too.
 #[inline(never)]
-pub fn answer(frame: &mut XdpFrame) -> (Reason, u32) {
-    match tell(frame) {
-        Some(action) => (Reason::TooBigTold, action),
-        None => (Reason::TooBig, xdp_action::XDP_DROP),
+pub fn answer(frame: &mut XdpFrame) -> Outcome {
+    let action = tell(frame).ok_or(Reason::TooBig)?;
+    if let Some(cpu) = cpu() {
+        count::reason(cpu, Reason::TooBigTold);
     }
+    Ok(action)
 }
 
 #[inline(always)]

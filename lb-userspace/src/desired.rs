@@ -13,7 +13,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::weights::Weight;
-pub use ports::{Ports, Written};
+pub use ports::{Ports, Written, written_endpoint};
 pub use rule::{Prefix, Rule};
 pub use selection::{Affinity, Scheduling, Selection};
 
@@ -66,7 +66,8 @@ pub struct Backend {
 /// One address and port of a backend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Endpoint {
-    /// Where the endpoint listens; where packets are not translated, the service's port.
+    /// Where the endpoint listens; where packets are not translated, the service's port. Port 0: the one
+    /// that packets come for.
     pub address: SocketAddr,
     /// The node's own address that flows to this endpoint, or their tunnels, come from.
     pub source: IpAddr,

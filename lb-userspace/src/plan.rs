@@ -62,6 +62,10 @@ pub enum Write {
     FreeRule(u32),
     /// Lets a service take no new flows; those it has go on.
     Close(u16),
+    /// Leaves the port of a service to another that has it in a range.
+    Hide(u16),
+    /// Gives it back.
+    Show(u16),
     /// Says which services have several ports of an address and protocol; with none, nothing of them is
     /// left. Seen whole.
     PortRanges([u64; 3], PortRanges),
@@ -146,8 +150,10 @@ impl Plan {
             planner.write(write);
         }
         planner.echo(desired);
-        planner.remove_services();
+        // Ranges come before the services whose ports they take over go.
         planner.port_ranges(desired)?;
+        planner.hide_services(desired);
+        planner.remove_services();
         Ok(planner.plan)
     }
 }
@@ -267,6 +273,9 @@ impl Planner {
                 visible.push(Write::AddService(id, record));
             }
             (Some(_), table) => {
+                if Service::is_hidden(self.image.services[&id].identity) {
+                    visible.push(Write::Show(id));
+                }
                 if self.image.services[&id].idle != idle {
                     visible.push(Write::Idle(id, idle));
                 }
@@ -358,24 +367,30 @@ impl Planner {
         }
     }
 
-    /// Closes the services that are not wanted, and removes those that were closed before and have no
-    /// flows left: no endpoint was kept for one.
-    fn remove_services(&mut self) {
+    /// Services that are not wanted.
+    fn gone(&self) -> impl Iterator<Item = (u16, &Service)> {
+        let services = self.image.services.iter().map(|(&id, it)| (id, it));
+        services.filter(|(id, _)| !self.plan.ids.services.contains_key(id))
+    }
+
+    /// Those that were closed before and have no flows left: no endpoint was kept for one.
+    fn done(&self) -> BTreeSet<u16> {
         let with_flows: BTreeSet<u16> = self.image.endpoints.values().map(|e| e.service).collect();
-        let gone = self
-            .image
-            .services
-            .iter()
-            .filter(|(id, _)| !self.plan.ids.services.contains_key(id));
-        let mut writes = Vec::new();
-        for (&id, service) in gone {
-            match service.table {
-                TableRef::NONE if with_flows.contains(&id) => {}
-                TableRef::NONE => writes.push(Write::RemoveService(id)),
-                _ => {
-                    writes.push(Write::Close(id));
-                    writes.extend(self.no_rules(id));
-                }
+        let closed = self.gone().filter(|(_, it)| it.table == TableRef::NONE);
+        closed
+            .map(|(id, _)| id)
+            .filter(|id| !with_flows.contains(id))
+            .collect()
+    }
+
+    /// Closes the services that are not wanted, and removes those that are done.
+    fn remove_services(&mut self) {
+        let done = self.done();
+        let mut writes: Vec<Write> = done.iter().map(|&id| Write::RemoveService(id)).collect();
+        for (id, service) in self.gone() {
+            if service.table != TableRef::NONE {
+                writes.push(Write::Close(id));
+                writes.extend(self.no_rules(id));
             }
         }
         for write in writes {
@@ -400,7 +415,6 @@ pub struct Identity {
     pub address: [u64; 2],
     /// [`Service::identity_of`].
     pub word: u64,
-    port: u16,
     protocol: u8,
     family: u8,
 }
@@ -408,12 +422,11 @@ pub struct Identity {
 impl Identity {
     fn basis(&self, keys: &[u64; KEYS]) -> u64 {
         use address::Address as _;
-        let (port, protocol) = (self.port, self.protocol);
         match self.family {
             address::IPV4 => {
-                hash::service_basis(keys, address::V4::from_wide(self.address), port, protocol)
+                hash::service_basis(keys, address::V4::from_wide(self.address), self.protocol)
             }
-            _ => hash::service_basis(keys, address::V6::from_wide(self.address), port, protocol),
+            _ => hash::service_basis(keys, address::V6::from_wide(self.address), self.protocol),
         }
     }
 }
@@ -429,7 +442,6 @@ pub fn identity(service: &desired::Service) -> Identity {
     Identity {
         address,
         word,
-        port,
         protocol,
         family,
     }

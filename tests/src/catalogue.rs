@@ -7,6 +7,7 @@
 //! | `pass` | what is not ours, and passes untouched |
 //! | `forward` | what is turned, and how it leaves |
 //! | `modes` | what is carried as it is: to a neighbour, in tunnels |
+//! | `ports` | services with several ports |
 //! | `flow` | a flow's life |
 //! | `local` | replies of endpoints on the node, as the kernel has them |
 //! | `select` | which endpoint a new flow gets |
@@ -23,6 +24,7 @@ mod message;
 mod million;
 mod modes;
 mod pass;
+mod ports;
 mod room;
 mod select;
 mod stage;
@@ -50,6 +52,7 @@ pub fn trials() -> Vec<Trial> {
         local::CASES,
         select::CASES,
         modes::CASES,
+        ports::CASES,
     ];
     let cases = cases.into_iter().flatten();
     let mut trials: Vec<Trial> = cases

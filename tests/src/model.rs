@@ -24,7 +24,7 @@ use anyhow::{Context as _, Result, ensure};
 use lb_common::address::{V4, V6};
 use lb_common::verdict::{Reason, Verdict};
 use lb_common::{hash, record};
-use lb_userspace::desired::{self, Protocol, Scheduling};
+use lb_userspace::desired::{self, Ports, Protocol, Scheduling};
 use lb_userspace::table::{self, SlotCount, Table};
 use lb_userspace::weights::Weight;
 
@@ -180,15 +180,15 @@ struct Service {
     wanted: desired::Service,
 }
 
-/// Service, protocol and rule that deal out flows.
-type Turns = (SocketAddr, u8, Option<usize>);
+/// Service and rule that deal out flows.
+type Turns = (String, Option<usize>);
 
 /// The model: services, flows, routes.
 pub struct Model {
     keys: [u64; hash::KEYS],
     seed: u64,
     ports: RangeInclusive<u16>,
-    services: HashMap<(SocketAddr, u8), Service>,
+    services: Vec<Service>,
     /// Flows each service, or a rule of it, has dealt out.
     dealt: HashMap<Turns, usize>,
     flows: HashMap<Tuple, Flow>,
@@ -210,7 +210,7 @@ impl Model {
             keys: hash::keys(seed),
             seed,
             ports,
-            services: HashMap::new(),
+            services: Vec::new(),
             dealt: HashMap::new(),
             flows: HashMap::new(),
             backs: HashMap::new(),
@@ -230,15 +230,14 @@ impl Model {
         self.echo = answering.map(|service| service.address.ip()).collect();
         for service in services {
             let protocol = protocol_number(service.protocol);
-            let (address, port) = (service.address.ip(), service.address.port());
-            let basis = match address {
+            let basis = match service.address.ip() {
                 IpAddr::V4(v4) => {
                     let address = V4::from_bytes(v4.octets());
-                    hash::service_basis(&self.keys, address, port, protocol)
+                    hash::service_basis(&self.keys, address, protocol)
                 }
                 IpAddr::V6(v6) => {
                     let address = V6::from_bytes(v6.octets());
-                    hash::service_basis(&self.keys, address, port, protocol)
+                    hash::service_basis(&self.keys, address, protocol)
                 }
             };
             let shares = service
@@ -259,9 +258,20 @@ impl Model {
                 idle,
                 wanted,
             };
-            self.services.insert((service.address, protocol), known);
+            self.services.push(known);
         }
         Ok(())
+    }
+
+    /// The service that a packet to this address is for: the one with this port alone, else with it in a range.
+    fn service(&self, address: SocketAddr, protocol: u8) -> Option<&Service> {
+        let services = self.services.iter();
+        let has = |it: &&Service| {
+            it.wanted.has(address) && protocol_number(it.wanted.protocol) == protocol
+        };
+        services
+            .filter(has)
+            .min_by_key(|it| it.wanted.ports != Ports::One)
     }
 
     fn slots(
@@ -296,7 +306,8 @@ impl Model {
             Protocol::Tcp => "tcp",
             Protocol::Udp => "udp",
         };
-        let name = format!("{}/{protocol}", service.address);
+        let range = if service.ports == Ports::One { "" } else { "-" };
+        let name = format!("{}{range}/{protocol}", service.address);
         let slots = SlotCount::try_from(slots)?;
         let table = match service.selection.scheduling {
             Scheduling::Hash => Table::build(self.seed, name.as_bytes(), slots, &backends)?,
@@ -373,9 +384,9 @@ impl Model {
                 }
             }
             Effect::Admit(tuple, flow) => {
-                if let Some(service) = self.services.get(&(tuple.service, tuple.protocol)) {
+                if let Some(service) = self.service(tuple.service, tuple.protocol) {
                     let rule = service.rule(tuple.client.ip());
-                    let turns = (tuple.service, tuple.protocol, rule);
+                    let turns = (service.wanted.name.clone(), rule);
                     *self.dealt.entry(turns).or_default() += 1;
                 }
                 let flow = Flow {

@@ -208,7 +208,7 @@ impl Node {
     /// # Errors
     /// If they cannot be read.
     pub fn reasons(&self) -> Result<Vec<u64>> {
-        let counts = self.dataplane()?.reasons()?;
+        let counts = self.dataplane()?.reasons();
         ensure!(
             counts.len() == Reason::ALL.len(),
             "{} reasons",
@@ -246,22 +246,23 @@ impl Node {
     ///
     /// # Errors
     /// If the maps cannot be read or written.
-    pub fn empty_all_slots_but_one_of(&self, client: IpAddr, port: u16) -> Result<()> {
+    pub fn empty_all_slots_but_one_of(&self, client: IpAddr, ports: (u16, u16)) -> Result<()> {
         let map = |name: &str| MapData::from_pin(self.lab.pins().join(name));
         let services = Array::<_, [u64; 8]>::try_from(Map::Array(map("SERVICES")?))?;
         // Words of `lb_common::record::Service`: address twice, identity, basis, table.
         let [_, _, _, basis, table, ..] = services
             .iter()
             .find_map(|service| {
-                service
-                    .ok()
-                    .filter(|words| words[2] > record::Service::REMOVED)
+                // One that was taken away may still be there for its flows.
+                service.ok().filter(|words| {
+                    words[2] > record::Service::REMOVED && words[4] != TableRef::NONE
+                })
             })
             .context("there is no service")?;
         let keys = hash::keys(SEED);
         let hash = match client {
-            IpAddr::V4(v4) => hash::flow(&keys, basis, V4::from_bytes(v4.octets()), port),
-            IpAddr::V6(v6) => hash::flow(&keys, basis, V6::from_bytes(v6.octets()), port),
+            IpAddr::V4(v4) => hash::flow(&keys, basis, V4::from_bytes(v4.octets()), ports),
+            IpAddr::V6(v6) => hash::flow(&keys, basis, V6::from_bytes(v6.octets()), ports),
         };
         let table = TableRef::from_word(table);
         ensure!(table.mask < PAGE_SLOTS, "the table has more than one page");

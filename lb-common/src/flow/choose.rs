@@ -25,7 +25,7 @@ impl NodePorts {
     pub(super) const fn port(self, hash: u64, step: u32) -> u16 {
         let count = self.count as u64;
         let place = if self.count as u32 <= PORT_PROBES {
-            ((hash >> 16) as u16 as u64 + step as u64) % count
+            ((hash >> 48) + step as u64) % count
         } else {
             let drawn = hash::mix(hash.wrapping_add(SPLIT.wrapping_mul(step as u64)));
             ((drawn >> 32) * count) >> 32
@@ -43,7 +43,7 @@ const PATIENCE: u32 = 4;
 /// A node port for a new flow: free towards the endpoint, and with room for the flow's endpoint entry;
 /// if none is free, one whose flow is closed and only waits for retransmissions, and else one whose
 /// handshake is not finished: a flood of those keeps nobody out. `flow` is [`crate::hash::flow`],
-/// `endpoint_basis` [`crate::record::Endpoint::basis`].
+/// `endpoint_basis` [`crate::record::Endpoint::basis_for`] its virtual port.
 ///
 /// # Errors
 /// [`Reason::NodePortsExhausted`] if every port tried is some open flow's to this endpoint,

@@ -12,6 +12,8 @@ use crate::phase::{Progress, Side};
 pub struct Entrant {
     /// Endpoint id.
     pub endpoint: u16,
+    /// Id of the service, to which the endpoint belongs.
+    pub service: u16,
     /// A node port that [`super::probe`] found free; of a flow that is one-sided the virtual port.
     pub node_port: u16,
     /// The endpoint answers past the node: no entry is for its packets.
@@ -36,7 +38,7 @@ pub fn enter<A: Client>(
 ) -> bool {
     // Also one that is over: with two flows of one tuple in the table, whoever takes an entry of the
     // dead one could take the live one's other entry for its partner.
-    if let Some((entry, state)) = find_earlier(flows, hash, key)
+    if let Some((entry, state)) = find_earlier(flows, hash, key, entrant.service)
         && entry.replace(state, State::EMPTY)
     {
         flows.forget_partner(key, state);
@@ -56,7 +58,7 @@ pub fn enter<A: Client>(
         client_entry.publish(key, state(Side::Client).one_sided());
         return true;
     }
-    let Some(endpoint_entry) = endpoint_entry(flows, keys, &entrant, now) else {
+    let Some(endpoint_entry) = endpoint_entry(flows, keys, key, &entrant, now) else {
         client_entry.release();
         return false;
     };
@@ -69,10 +71,12 @@ pub fn enter<A: Client>(
 fn endpoint_entry<'a, A: Client>(
     flows: &'a impl Steps<A>,
     keys: &impl Keys,
+    key: A::Key,
     entrant: &Entrant,
     now: u32,
 ) -> Option<&'a Entry<A::Key>> {
-    let basis = flows.endpoint_basis(entrant.endpoint)?;
+    let (_, _, port) = A::from_key(key);
+    let basis = flows.endpoint_basis(entrant.endpoint, port)?;
     let hash = hash::reply(keys, basis, entrant.node_port);
     let probe = flows.probe(hash, entrant.node_port, now);
     if probe == Probe::TAKEN {

@@ -14,9 +14,15 @@ pub trait Key: Copy + Eq {
     fn load(cells: &Self::Cells) -> Self;
     /// Writes the words, each whole.
     fn store(self, cells: &Self::Cells);
+    /// The bits in which they differ, all words together: 0 if they are equal.
+    fn difference(self, other: Self) -> u64;
+
     /// Equal in every word. Not `==`, which on more than two words is a call of `memcmp`, and that one
     /// goes byte by byte.
-    fn is(self, other: Self) -> bool;
+    #[inline(always)]
+    fn is(self, other: Self) -> bool {
+        self.difference(other) == 0
+    }
 }
 
 impl<const W: usize> Key for [u64; W] {
@@ -39,22 +45,22 @@ impl<const W: usize> Key for [u64; W] {
     }
 
     #[inline(always)]
-    fn is(self, other: Self) -> bool {
+    fn difference(self, other: Self) -> u64 {
         let mut difference = 0;
         for i in 0..W {
             difference |= self[i] ^ other[i];
         }
-        difference == 0
+        difference
     }
 }
 
-/// A client address, and the key it makes with port and service.
+/// A client address, and the key it makes with ports.
 pub trait Client: Address {
     /// Key of a flow of this family.
     type Key: Key;
-    /// The key of a client tuple; `port` in host order.
-    fn key(self, port: u16, service: u16) -> Self::Key;
-    /// Address, port and service of a key.
+    /// The key of a client tuple: the client's port and the virtual one, host order.
+    fn key(self, client_port: u16, port: u16) -> Self::Key;
+    /// Address, client port and virtual port of a key.
     fn from_key(key: Self::Key) -> (Self, u16, u16);
 }
 
@@ -62,8 +68,8 @@ impl Client for V4 {
     type Key = [u64; 1];
 
     #[inline(always)]
-    fn key(self, port: u16, service: u16) -> [u64; 1] {
-        [self.0 as u64 | tail(port, service) << 32]
+    fn key(self, client_port: u16, port: u16) -> [u64; 1] {
+        [self.0 as u64 | tail(client_port, port) << 32]
     }
 
     #[inline(always)]
@@ -76,8 +82,8 @@ impl Client for V6 {
     type Key = [u64; 3];
 
     #[inline(always)]
-    fn key(self, port: u16, service: u16) -> [u64; 3] {
-        [self.0[0], self.0[1], tail(port, service)]
+    fn key(self, client_port: u16, port: u16) -> [u64; 3] {
+        [self.0[0], self.0[1], tail(client_port, port)]
     }
 
     #[inline(always)]
@@ -87,8 +93,8 @@ impl Client for V6 {
 }
 
 #[inline(always)]
-const fn tail(port: u16, service: u16) -> u64 {
-    port as u64 | (service as u64) << 16
+const fn tail(client_port: u16, port: u16) -> u64 {
+    client_port as u64 | (port as u64) << 16
 }
 
 /// The second half of an entry: where the flow goes and how far it is.
@@ -200,6 +206,13 @@ impl State {
         self.endpoint() != 0 && self.remaining(now) > 0
     }
 
+    /// The bits in which it differs from any state of a flow with this node port as its endpoint finds it.
+    #[inline(always)]
+    pub(super) const fn difference_from_endpoints(self, node_port: u16) -> u64 {
+        let wanted = (node_port as u64) << 32 | Self::OF_ENDPOINT;
+        (self.0 ^ wanted) & (0xffff << 32 | Self::OF_ENDPOINT)
+    }
+
     /// The same flow: endpoint, node port and side are equal.
     #[inline(always)]
     pub const fn is_same_flow(self, other: Self) -> bool {
@@ -278,6 +291,15 @@ impl<K: Key> Entry<K> {
         let key = self.key();
         order();
         self.state().is_same_flow(before).then_some((key, before))
+    }
+
+    /// The state, of an entry whose key was `key` a moment ago and still is: nothing if it is changing hands.
+    #[inline(always)]
+    pub fn state_with(&self, key: K) -> Option<State> {
+        // A state is published after its key: one that is another flow's comes with that flow's key.
+        let state = self.state();
+        order();
+        self.key().is(key).then_some(state)
     }
 
     /// Changes the state if it still is `from`.

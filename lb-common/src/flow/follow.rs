@@ -24,6 +24,18 @@ pub struct Step {
 /// its end is due to be moved. `idle` is [`crate::record::Service::idle`].
 #[inline(always)]
 pub fn step(state: State, side: Side, signals: Signals, idle: [u16; 4], now: u32) -> Option<Step> {
+    // Most packets: what follows would come to the same.
+    if signals.are_none() && state.progress().is_settled() {
+        let open = if state.progress().is_udp() {
+            idle[3]
+        } else {
+            idle[1]
+        };
+        let gained = open as i32 - state.remaining(now);
+        if open as u32 >= SHORT_TICKS && gained < RENEW_TICKS as i32 {
+            return None;
+        }
+    }
     let progress = state.progress().after(side, signals);
     let ticks = progress.idle_ticks(idle);
     let gained = ticks as i32 - state.remaining(now);
@@ -128,8 +140,9 @@ fn of_client<'a, A: Client>(
     key: A::Key,
     state: State,
 ) -> Option<(&'a Entry<A::Key>, State)> {
-    let (client, port, service) = A::from_key(key);
-    let hash = hash::flow(keys, flows.service_basis(service)?, client, port);
+    let (client, client_port, port) = A::from_key(key);
+    let basis = flows.service_basis(state.endpoint())?;
+    let hash = hash::flow(keys, basis, client, (client_port, port));
     find_client_entry(flows, hash, key, state)
 }
 
@@ -140,10 +153,8 @@ fn of_endpoint<'a, A: Client>(
     key: A::Key,
     state: State,
 ) -> Option<(&'a Entry<A::Key>, State)> {
-    let hash = hash::reply(
-        keys,
-        flows.endpoint_basis(state.endpoint())?,
-        state.node_port(),
-    );
+    let (_, _, port) = A::from_key(key);
+    let basis = flows.endpoint_basis(state.endpoint(), port)?;
+    let hash = hash::reply(keys, basis, state.node_port());
     find_endpoint_entry(flows, hash, key, state)
 }

@@ -6,10 +6,14 @@
 //! the node is *one-sided*: it has its client entry only, with the virtual port for a node port.
 //!
 //! ```text
-//!   key    IPv4  client address 32 | client port 16 | service 16
-//!          IPv6  client address 128,  client port 16 | service 16
+//!   key    IPv4  client address 32 | client port 16 | virtual port 16
+//!          IPv6  client address 128,  client port 16 | virtual port 16
 //!   state        endpoint 16 | node port 16 | expires 24 | side and progress 8
 //! ```
+//!
+//! What the key leaves out of the tuple, the virtual address and the protocol, is known by the endpoint: its
+//! id belongs to one service. Two flows that differ in nothing else hardly ever meet in a bucket, because the
+//! hash is of all of the tuple, but they may.
 //!
 //! 16 bytes an entry (IPv6: 32), four entries a bucket: an IPv4 bucket is one cache line. A client
 //! entry may stand in either of two buckets; an endpoint entry in one only, because its node port is
@@ -24,6 +28,8 @@
 //! over: the id is the way from either entry to the other, and what is left of a dead flow could pass
 //! for half of a live one. So the table is swept before ids are given back.
 
+use crate::hash::{first_bucket as first, second_bucket as second};
+
 mod choose;
 mod enter;
 mod entry;
@@ -34,7 +40,7 @@ mod word;
 pub use choose::{NodePorts, Probe, choose, probe};
 pub use enter::{Entrant, enter};
 pub use entry::{Bucket, Client, Entry, Key, State};
-pub use find::{Found, find_by_client, find_by_endpoint};
+pub use find::{Found, find_by_client, find_by_endpoint, find_to_service};
 pub use follow::{Step, advance, end, forget_partner, step};
 pub use word::Word;
 
@@ -42,10 +48,13 @@ pub use word::Word;
 pub trait Flows<A: Client> {
     /// The bucket of a 24-bit number, which the table reduces to its size.
     fn bucket(&self, number: u32) -> Option<&Bucket<A::Key>>;
-    /// [`crate::record::Service::basis`] of a service id.
-    fn service_basis(&self, service: u16) -> Option<u64>;
-    /// [`crate::record::Endpoint::basis`] of an endpoint id.
-    fn endpoint_basis(&self, endpoint: u16) -> Option<u64>;
+    /// Whether the service of an endpoint id has the virtual address and protocol of a service id. It may be
+    /// another service that had the port before.
+    fn is_to(&self, endpoint: u16, service: u16) -> bool;
+    /// [`crate::record::Service::basis`] of the service of an endpoint id.
+    fn service_basis(&self, endpoint: u16) -> Option<u64>;
+    /// [`crate::record::Endpoint::basis_for`] of an endpoint id and a virtual port.
+    fn endpoint_basis(&self, endpoint: u16, port: u16) -> Option<u64>;
 }
 
 /// The longer steps of admission. Each is the function of the same name; the kernel program
@@ -56,18 +65,6 @@ pub trait Steps<A: Client>: Flows<A> {
     fn probe(&self, hash: u64, node_port: u16, now: u32) -> Probe;
     /// [`forget_partner`].
     fn forget_partner(&self, key: A::Key, state: State);
-}
-
-/// Number of the first bucket of a hash.
-#[inline(always)]
-const fn first(hash: u64) -> u32 {
-    hash as u32 & 0xff_ffff
-}
-
-/// Number of the second bucket of a hash. Client entries only.
-#[inline(always)]
-const fn second(hash: u64) -> u32 {
-    (hash >> 24) as u32 & 0xff_ffff
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 mod fill;
 mod life;
 mod one_sided;
+mod ports;
 mod random;
 mod table;
 mod threads;

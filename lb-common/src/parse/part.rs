@@ -3,8 +3,8 @@
 use network_types::ip::{Ipv4Hdr, Ipv6Hdr};
 
 use super::{
-    AUTHENTICATION, DESTINATION_OPTIONS, FRAGMENT, HOP_BY_HOP, Packet, Parse, ROUTING, Signals,
-    TCP, UDP, behind_extensions, packet, ports, transport_length,
+    AUTHENTICATION, DESTINATION_OPTIONS, FRAGMENT, HOP_BY_HOP, Packet, Parse, Ports, ROUTING, TCP,
+    UDP, behind_extensions, packet, ports, transport_length,
 };
 use crate::address::{Address, V4, V6};
 use crate::frame::{FragmentHeader, Frame};
@@ -53,16 +53,15 @@ impl<A: Address> Part<A> {
         if packet.protocol != TCP && packet.protocol != UDP {
             return Err(Reason::OtherProtocol);
         }
-        let (source_port, destination_port, signals) =
-            ports(frame, packet.transport, packet.protocol)?;
+        let ports = ports(frame, packet.transport, packet.protocol)?;
         let needed = packet.transport - packet.network + transport_length(packet.protocol);
         if (packet.length as usize) < needed {
             return Err(Reason::Malformed);
         }
         Ok(Packet {
-            source_port,
-            destination_port,
-            signals,
+            source_port: ports.source as u16,
+            destination_port: ports.destination as u16,
+            signals: ports.signals,
             ..packet
         })
     }
@@ -105,7 +104,7 @@ impl Parts for V4 {
                 length,
                 Self::from_bytes(ip.src_addr),
                 Self::from_bytes(ip.dst_addr),
-                (0, 0, Signals::NONE),
+                Ports::NONE,
             ),
             id: u32::from_ne_bytes([high, low, 0, 0]),
             place,
@@ -150,7 +149,7 @@ impl Parts for V6 {
                 length,
                 source,
                 destination,
-                (0, 0, Signals::NONE),
+                Ports::NONE,
             ),
             id,
             place,

@@ -336,10 +336,15 @@ fn signals_are_those_of_the_flags() {
     };
     for flags in 0..=u8::MAX {
         let seen = signals(flags);
-        assert_eq!(seen.has(Signals::FIN), flags & FIN != 0, "{flags:#b}");
-        assert_eq!(seen.has(Signals::RST), flags & RST != 0, "{flags:#b}");
+        assert_eq!(seen.finishes(), flags & FIN != 0, "{flags:#b}");
+        assert_eq!(seen.resets(), flags & RST != 0, "{flags:#b}");
         let opens = flags & (SYN | ACK | RST) == SYN;
-        assert_eq!(seen.has(Signals::SYN), opens, "{flags:#b}");
+        assert_eq!(seen.opens(), opens, "{flags:#b}");
+        assert_eq!(
+            seen.are_none(),
+            flags & (SYN | FIN | RST) == 0,
+            "{flags:#b}"
+        );
     }
 }
 

@@ -349,3 +349,34 @@ fn a_packet_whose_headers_are_gone_is_not_rewritten() {
     let packet = V4::parse(&frame[..], NETWORK).unwrap();
     assert_eq!(rewrite(&mut frame[..NETWORK + 27], &packet, &from), None);
 }
+
+#[test]
+fn what_an_endpoint_changes_for_all_is_what_its_addresses_change() {
+    fn check<A: Address + core::fmt::Debug>(make: impl Fn(u64) -> A) {
+        for seed in 0..2000_u64 {
+            let [client, service, source, endpoint] =
+                [1, 2, 3, 4].map(|i| make(crate::hash::mix(seed * 4 + i)));
+            let base = base(service, source, endpoint);
+            let delta = |from: (A, A), to: (A, A)| {
+                (0..A::WORDS).fold(Delta::NONE, |sum, i| {
+                    sum.word(from.0.word(i), to.0.word(i))
+                        .word(from.1.word(i), to.1.word(i))
+                })
+            };
+            let (there, back) = ((client, service), (source, endpoint));
+            for checksum in [0, 1, 0xffff, seed as u16].map(u16::to_ne_bytes) {
+                assert_eq!(
+                    towards_endpoint(client, base).apply(checksum),
+                    delta(there, back).apply(checksum)
+                );
+                let (there, back) = ((endpoint, source), (service, client));
+                assert_eq!(
+                    towards_client(client, base).apply(checksum),
+                    delta(there, back).apply(checksum)
+                );
+            }
+        }
+    }
+    check(|seed| V4(seed as u32));
+    check(|seed| V6([seed, crate::hash::mix(seed)]));
+}

@@ -109,6 +109,7 @@ fn place(frame: &mut XdpFrame) -> Option<()> {
         if unsafe { bpf_xdp_adjust_head(frame.ctx.as_ptr().cast(), longer) } != 0 {
             return None;
         }
+        *frame = XdpFrame::new(XdpContext::new(frame.ctx.as_ptr().cast()));
     }
     if course.family == 4 {
         place4(frame, course, stop)

@@ -29,7 +29,7 @@ use aya_ebpf::{
 use lb_common::{
     address::{Address, V4, V6},
     frame::{Frame, Header},
-    parse::{self, Network, Packet, Parse, Signals, TCP},
+    parse::{self, Network, Packet, Parse, TCP},
 };
 
 use frame::XdpFrame;
@@ -120,7 +120,7 @@ fn vip<A: Address>(packet: &Packet<A>) -> Option<&'static VipMeta> {
 /// The endpoint of the packet's flow, if it has one.
 #[inline(always)]
 fn flow<A>(packet: &Packet<A>, key: &FlowKey) -> Option<u32> {
-    if packet.signals.has(Signals::SYN) {
+    if packet.signals.opens() {
         return None;
     }
     // SAFETY: the helper has no arguments.

@@ -1,6 +1,6 @@
 //! Answers.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -68,8 +68,8 @@ pub enum Origin {
 pub struct ServiceView {
     /// Its name.
     pub name: String,
-    /// Where clients talk to it.
-    pub address: SocketAddr,
+    /// Where clients talk to it: `10.99.0.1:9000`, `10.99.0.1:9000-9010`, `10.99.0.1:*`.
+    pub address: String,
     /// TCP or UDP.
     pub protocol: Protocol,
     /// How packets reach its endpoints: `nat`, `dsr`, `ipip` or `gue`.
@@ -168,8 +168,8 @@ pub struct BackendView {
 /// One endpoint.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EndpointView {
-    /// Where it listens.
-    pub address: SocketAddr,
+    /// Where it listens; without a port at the one that packets come for.
+    pub address: String,
     /// The node's address that flows to it come from; left out once it has left the configuration.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<IpAddr>,

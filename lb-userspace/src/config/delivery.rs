@@ -7,7 +7,7 @@ use toml::Spanned;
 use super::address;
 use super::error::Mistake;
 use super::shape::{ModeEntry, ServiceEntry};
-use crate::desired::{Backend, Delivery, Mode, Network};
+use crate::desired::{Backend, Delivery, Mode, Network, Ports, written_endpoint};
 
 /// The smallest segment every host takes (RFC 9293, 6691), and the largest an IPv4 packet holds.
 const MSS: std::ops::RangeInclusive<u16> = 536..=65_495;
@@ -107,29 +107,33 @@ fn network(text: &Spanned<String>) -> Result<Network, Mistake> {
     Ok(Network { address, bits })
 }
 
-/// An endpoint. Where packets are not translated it has the service's port, which may be left out.
+/// An endpoint. Without a port it has the one that packets come for: port 0 if the service has several.
+/// Where packets are not translated it can have no other.
 pub(super) fn endpoint(
     text: &Spanned<String>,
-    service: SocketAddr,
-    mode: Mode,
+    (service, ports, mode): (SocketAddr, Ports, Mode),
 ) -> Result<SocketAddr, Mistake> {
     let key = "service.backend.endpoints";
     let wrong = |problem: String, hint: &str| Mistake::new(text.span(), key, problem, hint);
-    let bare = text.get_ref().parse::<IpAddr>();
-    let address = match (mode, bare) {
-        (Mode::Nat, _) | (_, Err(_)) => address::parse(text, key)?,
-        _ => SocketAddr::new(address::parse_source(text, key)?, service.port()),
+    let its_own = match ports {
+        Ports::One => service.port(),
+        Ports::To(_) => 0,
     };
-    if mode != Mode::Nat && address.port() != service.port() {
-        let problem = format!(
-            "{address} has another port than the service, {}, and mode {} does not change ports",
-            service.port(),
-            mode.name()
-        );
+    let address = match text.get_ref().parse::<IpAddr>() {
+        Ok(_) => SocketAddr::new(address::parse_source(text, key)?, its_own),
+        Err(_) => address::parse(text, key)?,
+    };
+    if mode != Mode::Nat && address.port() != its_own {
+        let problem = match ports {
+            Ports::One => format!("{address} has another port than the service, {its_own}"),
+            Ports::To(_) => format!("{address} has one port, the service several"),
+        };
+        let problem = format!("{problem}, and mode {} does not change ports", mode.name());
         return Err(wrong(problem, "leave the port out, or use mode = \"nat\""));
     }
     if !mode.is_tunnel() && address.is_ipv4() != service.is_ipv4() {
         let (ours, theirs) = (address::family(address.ip()), address::family(service.ip()));
+        let address = written_endpoint(address);
         let problem = format!("{address} is {ours}, the service {theirs}");
         let hint = "endpoints have the address family of their service, except in a tunnel: mode = \
                     \"ipip\" or \"gue\"";
@@ -162,7 +166,7 @@ pub(super) fn one_source(
         let problem = format!(
             "\"{}\" is {ours}, the endpoint {} {theirs}",
             text.get_ref(),
-            endpoint.address
+            endpoint.written()
         );
         let hint = "use a network of the endpoints' family";
         return Err(Mistake::new(text.span(), TUNNEL_SOURCE, problem, hint));

@@ -11,7 +11,7 @@ use super::rule::rules;
 use super::selection::selection;
 use super::shape::{BackendEntry, IdleEntry, ServiceEntry, Span};
 use super::{SourceLookup, address, delivery};
-use crate::desired::{Backend, Endpoint, Idle, Mode, Ports, Service};
+use crate::desired::{Backend, Endpoint, Idle, Mode, Ports, Service, written_endpoint};
 use crate::weights::{self, Weight};
 
 /// Slots of a service when the file does not say.
@@ -31,7 +31,6 @@ pub(super) fn all(
         unlike_the_others(entry.get_ref(), &service, &services)?;
         services.push(service);
     }
-    one_port_each(entries, &services)?;
     no_service_as_endpoint(entries, &services)?;
     Ok(services)
 }
@@ -46,7 +45,7 @@ fn one(
     let (address, ports) = address::parse_ports(&shape.address, ADDRESS)?;
     let idle = idle(&shape.idle)?;
     let delivery = delivery::delivery(shape)?;
-    let backends = backends(entry, &name, (address, delivery.mode), source)?;
+    let backends = backends(entry, &name, (address, ports, delivery.mode), source)?;
     delivery::one_source(shape, &delivery, &backends)?;
     let slots = slots(shape.slots.as_ref())?;
     let rules = rules(shape, &backends, address.ip(), directory)?;
@@ -108,20 +107,6 @@ fn unlike_the_others(
     Ok(())
 }
 
-/// Of several ports the endpoint would not know which one a client meant: `nat`, the only mode, gives
-/// every packet the endpoint's own.
-fn one_port_each(entries: &[Spanned<ServiceEntry>], services: &[Service]) -> Result<(), Mistake> {
-    for (entry, service) in entries.iter().zip(services) {
-        if service.ports != Ports::One {
-            let problem = format!("{} is more than one port", service.written());
-            let hint = "in mode nat name one port, and a service for each";
-            let span = entry.get_ref().address.span();
-            return Err(Mistake::new(span, ADDRESS, problem, hint));
-        }
-    }
-    Ok(())
-}
-
 /// A packet sent on to a service of the same node would go round for ever.
 fn no_service_as_endpoint(
     entries: &[Spanned<ServiceEntry>],
@@ -136,10 +121,10 @@ fn no_service_as_endpoint(
         let endpoints = service.backends.iter().flat_map(|it| &it.endpoints);
         for (text, endpoint) in texts.zip(endpoints) {
             let loops = |other: &&Service| {
-                other.has(endpoint.address) && other.protocol == service.protocol
+                service.reaches(endpoint, other) && other.protocol == service.protocol
             };
             if let Some(other) = services.iter().find(loops) {
-                let problem = format!("{} is the service \"{}\"", endpoint.address, other.name);
+                let problem = format!("{} is the service \"{}\"", endpoint.written(), other.name);
                 let hint = "name the server itself, not a service of this file";
                 return Err(Mistake::new(text.span(), ENDPOINTS, problem, hint));
             }
@@ -205,7 +190,7 @@ fn limit(
 fn backends(
     service: &Spanned<ServiceEntry>,
     service_name: &str,
-    of: (SocketAddr, Mode),
+    of: (SocketAddr, Ports, Mode),
     source: SourceLookup<'_>,
 ) -> Result<Vec<Backend>, Mistake> {
     let entries = &service.get_ref().backends;
@@ -277,20 +262,21 @@ fn weights(entries: &[Spanned<BackendEntry>]) -> Result<Vec<Weight>, Mistake> {
 fn endpoint(
     text: &Spanned<String>,
     backend: &BackendEntry,
-    (service, mode): (SocketAddr, Mode),
+    of: (SocketAddr, Ports, Mode),
     source: SourceLookup<'_>,
 ) -> Result<Endpoint, Mistake> {
-    let address = delivery::endpoint(text, service, mode)?;
+    let address = delivery::endpoint(text, of)?;
+    let written = written_endpoint(address);
     let source = match &backend.source {
         Some(given) => given_source(given, address)?,
         None => source(address).map_err(|cause| {
-            let problem = format!("no route to {address}: {cause}");
+            let problem = format!("no route to {written}: {cause}");
             let hint = "add a route, or name the node's address with `source`";
             Mistake::new(text.span(), ENDPOINTS, problem, hint)
         })?,
     };
     if source == address.ip() {
-        let problem = format!("{address} is an address of this node");
+        let problem = format!("{written} is an address of this node");
         let hint = "an endpoint must be on another host, container or namespace";
         return Err(Mistake::new(text.span(), ENDPOINTS, problem, hint));
     }
@@ -302,6 +288,7 @@ fn given_source(text: &Spanned<String>, endpoint: SocketAddr) -> Result<std::net
     let source = address::parse_source(text, key)?;
     if source.is_ipv4() != endpoint.is_ipv4() {
         let (ours, theirs) = (address::family(source), address::family(endpoint.ip()));
+        let endpoint = written_endpoint(endpoint);
         let problem = format!("{source} is {ours}, the endpoint {endpoint} {theirs}");
         return Err(Mistake::new(
             text.span(),
@@ -322,7 +309,7 @@ fn only_here(
 ) -> Result<(), Mistake> {
     let names_it = |list: &[Endpoint]| list.iter().any(|it| it.address == endpoint.address);
     if names_it(siblings) {
-        let problem = format!("{} is named twice", endpoint.address);
+        let problem = format!("{} is named twice", endpoint.written());
         return Err(Mistake::new(
             text.span(),
             ENDPOINTS,
@@ -333,7 +320,8 @@ fn only_here(
     if let Some(other) = others.iter().find(|it| names_it(&it.endpoints)) {
         let problem = format!(
             "{} is in the backend \"{}\" already",
-            endpoint.address, other.name
+            endpoint.written(),
+            other.name
         );
         let hint = "an endpoint belongs to one backend of a service";
         return Err(Mistake::new(text.span(), ENDPOINTS, problem, hint));

@@ -347,19 +347,50 @@ fn a_file_that_is_not_there_says_how_to_name_one() {
     assert_eq!(error.hint, "name the file with --config, or write one");
 }
 
+/// `ECHO` with several ports in a mode, its first endpoint as typed.
+fn ranged(mode: &str, ports: &str, endpoint: &str) -> String {
+    with(&format!("mode = \"{mode}\""))
+        .replace("10.99.0.1:9000", &format!("10.99.0.1:{ports}"))
+        .replace("10.64.1.2:9000", endpoint)
+        .replace("\"10.64.1.3:9000\", \"10.64.1.4:9000\"", "\"10.64.1.3\"")
+}
+
 #[test]
-fn several_ports_are_refused_in_mode_nat() {
-    let hint = "[in mode nat name one port, and a service for each]";
-    for (typed, shown) in [("*", "*"), ("9000-9010", "9000-9010"), ("1-65535", "*")] {
+fn a_service_may_have_several_ports_in_every_mode() {
+    for mode in ["nat", "dsr", "ipip", "gue"] {
+        for (typed, shown) in [("*", "*"), ("9000-9010", "9000-9010"), ("1-65535", "*")] {
+            let config = parse(&ranged(mode, typed, "10.64.1.2")).unwrap();
+            let service = &config.services[0];
+            assert_eq!(service.written().to_string(), format!("10.99.0.1:{shown}"));
+            let endpoint = service.backends[0].endpoints[0];
+            assert_eq!(endpoint.address, ([10, 64, 1, 2], 0).into(), "as asked");
+            assert_eq!(endpoint.written(), "10.64.1.2");
+        }
+    }
+    let text = ranged("nat", "9000-9010", "10.64.1.2:8080");
+    let endpoint = parse(&text).unwrap().services[0].backends[0].endpoints[0];
+    assert_eq!(endpoint.address, ([10, 64, 1, 2], 8080).into());
+    for mode in ["dsr", "ipip", "gue"] {
+        let error = error_of(&ranged(mode, "9000-9010", "10.64.1.2:9000"));
         assert_eq!(
-            error("10.99.0.1:9000", &format!("10.99.0.1:{typed}")),
+            error,
             format!(
-                "lb.toml:5:11: service.address: 10.99.0.1:{shown} is more than one port {hint}"
+                "lb.toml:12:14: service.backend.endpoints: 10.64.1.2:9000 has one port, the service \
+                 several, and mode {mode} does not change ports [leave the port out, or use mode = \
+                 \"nat\"]"
             )
         );
     }
     let one = ECHO.replace("10.99.0.1:9000", "10.99.0.1:9000-9000");
     assert_eq!(parse(&one).unwrap().services[0].address.port(), 9000);
+}
+
+#[test]
+fn an_endpoint_that_keeps_the_port_is_none_of_the_services() {
+    let said = error_of(&ranged("nat", "9000-9010", "10.99.0.1"));
+    assert!(said.contains("10.99.0.1 is the service \"echo\""), "{said}");
+    // Another port than those that packets come for.
+    parse(&ranged("nat", "9000-9010", "10.99.0.1:8999")).unwrap();
 }
 
 #[test]
@@ -390,24 +421,20 @@ fn ranges_of_ports_do_not_overlap() {
             .replace("10.99.0.1:9000", second)
             .replace("\"echo\"", "\"other\"")
             .replace("\"tcp\"", protocol);
-        parse(&format!("{one}\n{other}")).unwrap_err().to_string()
+        parse(&format!("{one}\n{other}")).map_err(|error| error.to_string())
     };
     assert_eq!(
-        with("10.99.0.1:9000-9010", "10.99.0.1:9010-9020", "\"tcp\""),
+        with("10.99.0.1:9000-9010", "10.99.0.1:9010-9020", "\"tcp\"").unwrap_err(),
         "lb.toml:20:11: service.address: 10.99.0.1:9010-9020 shares ports with \"echo\" at \
          10.99.0.1:9000-9010"
     );
-    // These may be beside each other; what is refused is that the mode is nat.
+    // These may be beside each other.
     for (second, protocol) in [
         ("10.99.0.1:9011-9020", "\"tcp\""),
         ("10.99.0.1:9010-9020", "\"udp\""),
         ("10.99.0.1:9005", "\"tcp\""),
     ] {
-        let said = with("10.99.0.1:9000-9010", second, protocol);
-        assert!(
-            said.ends_with("10.99.0.1:9000-9010 is more than one port"),
-            "{said}"
-        );
+        with("10.99.0.1:9000-9010", second, protocol).unwrap();
     }
 }
 
@@ -458,8 +485,13 @@ fn where_ports_are_not_changed_an_endpoint_has_the_services() {
         error.to_string().contains("mode dsr does not change ports"),
         "{error}"
     );
-    let bare = error_of(&ECHO.replacen("10.64.1.2:9000", "10.64.1.2", 1));
-    assert!(bare.contains("is not an address and port"), "{bare}");
+    let bare = ECHO.replacen("10.64.1.2:9000", "10.64.1.2", 1);
+    let endpoints = &parse(&bare).unwrap().services[0].backends[0].endpoints;
+    assert_eq!(
+        endpoints[0].address,
+        ([10, 64, 1, 2], 9000).into(),
+        "mode nat"
+    );
 }
 
 #[test]

@@ -81,9 +81,7 @@ impl Control {
     /// # Errors
     /// If the maps cannot be read.
     pub fn reasons(&mut self) -> Result<Reasons, Failure> {
-        let reasons = attached(&mut self.dataplane)?
-            .reasons()
-            .map_err(|cause| unreadable(&cause))?;
+        let reasons = attached(&mut self.dataplane)?.reasons();
         Ok(Reasons { reasons })
     }
 }

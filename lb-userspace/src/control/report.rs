@@ -6,7 +6,7 @@ use crate::api::{
     BackendShift, BackendView, EndpointView, Origin, ServiceShift, ServiceView, Share,
 };
 use crate::dataplane::{AppliedService, Counters, EndpointReport, Interface, LiveFlows, XdpMode};
-use crate::desired::{Backend, Desired, Scheduling, Service};
+use crate::desired::{Backend, Desired, Scheduling, Service, written_endpoint};
 use crate::persist::Carried;
 use crate::state::{ServiceChange, State};
 use crate::weights::Weight;
@@ -75,7 +75,7 @@ pub(super) fn services(
 ) -> Vec<ServiceView> {
     let view = |service: &Service| ServiceView {
         name: service.name.clone(),
-        address: service.address,
+        address: service.written().to_string(),
         protocol: service.protocol,
         mode: service.delivery.mode.name().to_owned(),
         scheduling: service.selection.scheduling,
@@ -173,7 +173,7 @@ fn counted(
     source: impl Fn(SocketAddr) -> Option<IpAddr>,
 ) -> BackendView {
     let endpoints = reports.iter().map(|it| EndpointView {
-        address: it.address,
+        address: written_endpoint(it.address),
         source: source(it.address).filter(|_| it.configured),
         configured: it.configured,
         slots: it.slots,

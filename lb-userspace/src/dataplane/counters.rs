@@ -1,14 +1,17 @@
 //! The counters, summed over processors.
 
+use std::mem::offset_of;
 use std::ops::Add;
 
 use anyhow::{Context as _, Result};
 use aya::Ebpf;
 use aya::maps::{MapData, PerCpuArray, PerCpuValues};
 use aya::util::nr_cpus;
+use lb_common::cpu::{Cpu, Lane};
 use lb_common::record::{Endpoint, EndpointCounters};
 use lb_common::verdict::Reason;
 
+use super::mapped::Mapped;
 use super::{Counters, Dataplane, ReasonCount};
 use crate::desired::Service;
 
@@ -56,7 +59,7 @@ impl Dataplane {
                     id,
                     record: *record,
                     backend: backend.cloned().unwrap_or_default(),
-                    counters: of_endpoint(&self.ebpf, id)?,
+                    counters: of_endpoint(&self.ebpf, self.maps.cpus(), id)?,
                 })
             })
             .collect()
@@ -104,7 +107,7 @@ impl Add for Counters {
 ///
 /// # Errors
 /// If the map cannot be read.
-pub fn of_endpoint(ebpf: &Ebpf, id: u16) -> Result<Counters> {
+pub fn of_endpoint(ebpf: &Ebpf, cpus: &Mapped, id: u16) -> Result<Counters> {
     let map = ebpf
         .map("COUNTERS")
         .context("the object has no map COUNTERS")?;
@@ -113,11 +116,12 @@ pub fn of_endpoint(ebpf: &Ebpf, id: u16) -> Result<Counters> {
         .get(&u32::from(id), 0)
         .context("read an endpoint's counters")?;
     let sum = |of: fn(&EndpointCounters) -> u64| per_cpu.iter().map(of).sum();
+    let packets = |field| sum_of(cpus, lane(id) + field / WORD);
     Ok(Counters {
-        packets_in: sum(|c| c.packets_in),
-        bytes_in: sum(|c| c.bytes_in),
-        packets_out: sum(|c| c.packets_out),
-        bytes_out: sum(|c| c.bytes_out),
+        packets_in: packets(offset_of!(Lane, packets_in)),
+        bytes_in: packets(offset_of!(Lane, bytes_in)),
+        packets_out: packets(offset_of!(Lane, packets_out)),
+        bytes_out: packets(offset_of!(Lane, bytes_out)),
         opened: sum(|c| c.opened),
         closed: sum(|c| c.closed),
         reset_by_endpoint: sum(|c| c.reset_by_endpoint),
@@ -126,11 +130,16 @@ pub fn of_endpoint(ebpf: &Ebpf, id: u16) -> Result<Counters> {
     })
 }
 
-/// Zeroes the counters of an id that gets a new owner.
+/// Zeroes the counters of an id that gets a new owner, and forgets the way to the earlier one.
 ///
 /// # Errors
 /// If the map cannot be written.
-pub fn reset(ebpf: &mut Ebpf, id: u16) -> Result<()> {
+pub fn reset(ebpf: &mut Ebpf, cpus: &Mapped, id: u16) -> Result<()> {
+    for cpu in 0..cpus.len() {
+        for word in 0..size_of::<Lane>() / WORD {
+            cpus.store(cpu, lane(id) + word, 0);
+        }
+    }
     let cpus = nr_cpus().map_err(|(what, error)| anyhow::anyhow!("{what}: {error}"))?;
     let zero = PerCpuValues::try_from(vec![EndpointCounters::default(); cpus])?;
     let map = ebpf
@@ -142,24 +151,27 @@ pub fn reset(ebpf: &mut Ebpf, id: u16) -> Result<()> {
 }
 
 /// Every reason with its count.
-///
-/// # Errors
-/// If the map cannot be read.
-pub fn reasons(ebpf: &Ebpf) -> Result<Vec<ReasonCount>> {
-    let map = ebpf
-        .map("REASONS")
-        .context("the object has no map REASONS")?;
-    let map: PerCpuArray<&MapData, u64> = map.try_into()?;
+pub fn reasons(cpus: &Mapped) -> Vec<ReasonCount> {
     Reason::ALL
         .iter()
-        .map(|&reason| {
-            let per_cpu = map.get(&(reason as u32), 0).context("read the reasons")?;
-            Ok(ReasonCount {
-                verdict: reason.verdict().name().to_owned(),
-                reason: reason.name().to_owned(),
-                meaning: reason.meaning().to_owned(),
-                packets: per_cpu.iter().sum(),
-            })
+        .map(|&reason| ReasonCount {
+            verdict: reason.verdict().name().to_owned(),
+            reason: reason.name().to_owned(),
+            meaning: reason.meaning().to_owned(),
+            packets: sum_of(cpus, offset_of!(Cpu, reasons) / WORD + reason as usize),
         })
         .collect()
+}
+
+/// Bytes of a word of a map in memory.
+const WORD: usize = size_of::<u64>();
+
+/// First word of an endpoint's lane.
+const fn lane(id: u16) -> usize {
+    (offset_of!(Cpu, lanes) + id as usize * size_of::<Lane>()) / WORD
+}
+
+/// A word of each processor's own, added up.
+fn sum_of(cpus: &Mapped, word: usize) -> u64 {
+    (0..cpus.len()).map(|cpu| cpus.load(cpu, word)).sum()
 }

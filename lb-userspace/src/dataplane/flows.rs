@@ -23,8 +23,8 @@ pub struct Flow {
     pub client: IpAddr,
     /// Its port.
     pub client_port: u16,
-    /// Service id.
-    pub service: u16,
+    /// The port of the service that it talks to.
+    pub port: u16,
     /// Endpoint, node port, progress.
     pub state: State,
 }
@@ -89,12 +89,12 @@ impl FlowTables<'_> {
 
     fn v4_entries(&self) -> impl Iterator<Item = Flow> + '_ {
         client_entries(self.v4, WORDS4).filter_map(|(bucket, first, state)| {
-            let (client, client_port, service) = V4::from_key([self.v4.load(bucket, first)]);
+            let (client, client_port, port) = V4::from_key([self.v4.load(bucket, first)]);
             let client = standard(IPV4, client.wide())?;
             Some(Flow {
                 client,
                 client_port,
-                service,
+                port,
                 state,
             })
         })
@@ -103,12 +103,12 @@ impl FlowTables<'_> {
     fn v6_entries(&self) -> impl Iterator<Item = Flow> + '_ {
         client_entries(self.v6, WORDS6).filter_map(|(bucket, first, state)| {
             let word = |i| self.v6.load(bucket, first + i);
-            let (client, client_port, service) = V6::from_key([word(0), word(1), word(2)]);
+            let (client, client_port, port) = V6::from_key([word(0), word(1), word(2)]);
             let client = standard(IPV6, client.wide())?;
             Some(Flow {
                 client,
                 client_port,
-                service,
+                port,
                 state,
             })
         })

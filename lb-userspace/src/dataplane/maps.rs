@@ -30,6 +30,7 @@ pub struct Maps {
     backends: Mapped,
     flows4: Mapped,
     flows6: Mapped,
+    cpus: Mapped,
 }
 
 impl Maps {
@@ -49,6 +50,7 @@ impl Maps {
             backends: map("BACKENDS")?,
             flows4: map("FLOWS4")?,
             flows6: map("FLOWS6")?,
+            cpus: map("CPUS")?,
         })
     }
 
@@ -58,6 +60,11 @@ impl Maps {
             v4: &self.flows4,
             v6: &self.flows6,
         }
+    }
+
+    /// What each processor counts.
+    pub const fn cpus(&self) -> &Mapped {
+        &self.cpus
     }
 
     /// What the maps hold: after a fresh start nothing, else what an earlier daemon left.
@@ -126,7 +133,7 @@ impl Maps {
                 self.backends.write(usize::from(*index), &record);
             }
             Write::Endpoint(id, record) => {
-                counters::reset(ebpf, *id)?;
+                counters::reset(ebpf, &self.cpus, *id)?;
                 self.endpoints.write(usize::from(*id), record);
             }
             Write::Page(page, slots) => {
@@ -154,6 +161,8 @@ impl Maps {
             Write::Close(id) => {
                 self.services.store(usize::from(*id), TABLE, TableRef::NONE);
             }
+            Write::Hide(id) => self.identify(*id, Service::hidden),
+            Write::Show(id) => self.identify(*id, Service::shown),
             Write::Idle(id, idle) => {
                 self.services
                     .store(usize::from(*id), IDLE, bytemuck::cast(*idle));
@@ -190,6 +199,13 @@ impl Maps {
             Write::IgnoreEcho(address) => echo(ebpf)?.remove(address)?,
         }
         Ok(())
+    }
+
+    /// Changes by what packets find a service.
+    fn identify(&self, id: u16, change: impl Fn(u64) -> u64) {
+        let id = usize::from(id);
+        let before = self.services.load(id, IDENTITY);
+        self.services.store(id, IDENTITY, change(before));
     }
 
     /// Says which layout the maps have, for the next daemon.

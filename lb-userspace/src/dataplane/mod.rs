@@ -196,7 +196,7 @@ impl Dataplane {
                 address,
                 configured: self.ids.endpoints.contains(&id),
                 slots: slots.get(&id).copied().unwrap_or(0),
-                counters: counters::of_endpoint(&self.ebpf, id)?,
+                counters: counters::of_endpoint(&self.ebpf, self.maps.cpus(), id)?,
                 live: live.get(&id).copied().unwrap_or_default(),
             });
         }
@@ -220,8 +220,9 @@ impl Dataplane {
 
     fn report(&self, flow: &flows::Flow, now: u32) -> Option<FlowReport> {
         let record = self.image.endpoints.get(&flow.state.endpoint())?;
-        let (service, backend, endpoint) = self.names(record)?;
-        let idle = self.image.services.get(&flow.service)?.idle;
+        let (service, backend, mut endpoint) = self.names(record)?;
+        endpoint.set_port(record.port_for(flow.port));
+        let idle = self.image.services.get(&record.service)?.idle;
         let progress = flow.state.progress();
         let silent = progress.idle_ticks(idle) as i32 - flow.state.remaining(now);
         let nanoseconds = u64::from(silent.max(0) as u32) << lb_common::limits::TICK_SHIFT;
@@ -233,6 +234,7 @@ impl Dataplane {
             },
             client: SocketAddr::new(flow.client, flow.client_port),
             service,
+            port: flow.port,
             backend,
             endpoint,
             node_port: (!flow.state.is_one_sided()).then_some(flow.state.node_port()),
@@ -251,11 +253,8 @@ impl Dataplane {
     }
 
     /// Every reason with its count.
-    ///
-    /// # Errors
-    /// If a map cannot be read.
-    pub fn reasons(&self) -> Result<Vec<ReasonCount>> {
-        counters::reasons(&self.ebpf)
+    pub fn reasons(&self) -> Vec<ReasonCount> {
+        counters::reasons(self.maps.cpus())
     }
 
     /// Follows what changes by itself: which interfaces there are and what XDP can do on them, and

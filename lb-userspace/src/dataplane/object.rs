@@ -43,7 +43,7 @@ pub const MAPS: &[&str] = &[
     "EGRESS",
     "ECHO",
     "COUNTERS",
-    "REASONS",
+    "CPUS",
     "BACKENDS",
     "LAYOUT",
 ];
@@ -79,7 +79,7 @@ pub fn load(pin_dir: &Path, constants: &Constants, log_packets: bool) -> Result<
     let mut ebpf = loader
         .map_max_entries("FLOWS4", constants.buckets)
         .map_max_entries("FLOWS6", constants.buckets)
-        .map_max_entries("NEXT_HOPS", cpus)
+        .map_max_entries("CPUS", cpus)
         .override_global("HASH_KEYS", &keys[..], true)
         .override_global("FLOW_MASK", &mask, true)
         .override_global("FIRST_NODE_PORT", &first, true)

@@ -169,7 +169,7 @@ pub struct EndpointReport {
     pub service: String,
     /// Backend name.
     pub backend: String,
-    /// Where the endpoint listens.
+    /// Where the endpoint listens; with port 0 at the port that packets come for.
     pub address: SocketAddr,
     /// False once it has left the configuration and is kept for its live flows only.
     pub configured: bool,
@@ -190,6 +190,8 @@ pub struct FlowReport {
     pub client: SocketAddr,
     /// Service name.
     pub service: String,
+    /// The port of it that the client talks to.
+    pub port: u16,
     /// Backend name.
     pub backend: String,
     /// Endpoint address and port.

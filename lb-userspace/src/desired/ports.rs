@@ -3,7 +3,7 @@
 use std::fmt;
 use std::net::SocketAddr;
 
-use super::Service;
+use super::{Endpoint, Service};
 
 /// The ports of a service, from that of its address on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -37,9 +37,37 @@ impl Service {
         self.address.ip() == address.ip() && ports.contains(&address.port())
     }
 
+    /// Whether packets to an endpoint of this service may be for that one.
+    pub fn reaches(&self, endpoint: &Endpoint, other: &Self) -> bool {
+        if endpoint.address.port() != 0 {
+            return other.has(endpoint.address);
+        }
+        let (first, last) = (self.address.port(), self.last_port());
+        endpoint.address.ip() == other.address.ip()
+            && first <= other.last_port()
+            && other.address.port() <= last
+    }
+
     /// Address and ports as they are written: `10.99.0.1:9000-9010`, `[fd99::1]:*`.
     pub fn written(&self) -> Written {
         Written(self.address, self.ports)
+    }
+}
+
+impl Endpoint {
+    /// As it is written: `10.64.1.2:9000`, `10.64.1.2`.
+    pub fn written(&self) -> String {
+        written_endpoint(self.address)
+    }
+}
+
+/// An endpoint as it is written: without a port if it keeps that of packets.
+#[must_use]
+pub fn written_endpoint(address: SocketAddr) -> String {
+    if address.port() == 0 {
+        address.ip().to_string()
+    } else {
+        address.to_string()
     }
 }
 

@@ -113,7 +113,7 @@ mod tests {
     #[test]
     fn a_client_that_has_seen_new_never_goes_back_while_new_grows() {
         let keys = hash::keys(42);
-        let basis = hash::service_basis(&keys, V4::from_bytes([10, 99, 0, 1]), 9000, 6);
+        let basis = hash::service_basis(&keys, V4::from_bytes([10, 99, 0, 1]), 6);
         let mut builder = TableBuilder::new(42, b"10.99.0.1:9000/tcp", SlotCount::MAX);
         let mut has_seen_new = vec![false; 10_000];
         for percent in 0..=100 {
@@ -123,7 +123,7 @@ mod tests {
                 // A client opens flows from any of its addresses and ports.
                 let mut answers = [1_u32, 77, 255].map(|host| {
                     let address = V4::from_bytes((0x0a00_0000 | client << 8 | host).to_be_bytes());
-                    let flow = hash::flow(&keys, basis, address, (40_000 + host) as u16);
+                    let flow = hash::flow(&keys, basis, address, ((40_000 + host) as u16, 9000));
                     let hash = hash::client(&keys, basis, address, 24, flow);
                     is_new[hash::slot(hash, 65_535) as usize]
                 });

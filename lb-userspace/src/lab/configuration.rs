@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::net::SocketAddr;
 
 use super::conversation::Transport;
+use crate::desired::written_endpoint;
 
 /// A configuration that grows by services and backends.
 #[derive(Clone, Debug)]
@@ -38,7 +39,13 @@ impl Configuration {
 
     /// With a service; its backends follow.
     #[must_use]
-    pub fn service(mut self, name: &str, transport: Transport, address: SocketAddr) -> Self {
+    pub fn service(self, name: &str, transport: Transport, address: SocketAddr) -> Self {
+        self.service_at(name, transport, &address.to_string())
+    }
+
+    /// The same of an address as it is written: `10.99.0.1:9000-9010`.
+    #[must_use]
+    pub fn service_at(mut self, name: &str, transport: Transport, address: &str) -> Self {
         let protocol = match transport {
             Transport::Tcp => "tcp",
             Transport::Udp => "udp",
@@ -51,10 +58,11 @@ impl Configuration {
         self
     }
 
-    /// With a backend of the last service.
+    /// With a backend of the last service. An endpoint with port 0 is written without.
     #[must_use]
     pub fn backend(mut self, name: &str, weight: u32, endpoints: &[SocketAddr]) -> Self {
-        let endpoints: Vec<_> = endpoints.iter().map(|it| format!("\"{it}\"")).collect();
+        let written = |it: &SocketAddr| format!("\"{}\"", written_endpoint(*it));
+        let endpoints: Vec<_> = endpoints.iter().map(written).collect();
         let _ = write!(
             self.0,
             "\n[[service.backend]]\nname = {name:?}\nweight = {weight}\nendpoints = [{}]\n",

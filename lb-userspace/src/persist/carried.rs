@@ -5,11 +5,12 @@ use std::net::SocketAddr;
 use serde::{Deserialize, Serialize};
 
 use crate::dataplane::Counters;
-use crate::desired::{Protocol, Service};
+use crate::desired::{Ports, Protocol, Service};
 
 /// What was counted of the endpoints that backends had and that the kernel knows no more.
 ///
-/// A service goes by its address and protocol, as in the kernel: another name makes it no other one.
+/// A service goes by its address (of several ports by the first) and protocol, as in the kernel: another name
+/// makes it no other one.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Carried(Vec<Entry>);
@@ -18,6 +19,9 @@ pub struct Carried(Vec<Entry>);
 #[serde(deny_unknown_fields)]
 struct Entry {
     address: SocketAddr,
+    /// It has more ports.
+    #[serde(default)]
+    several: bool,
     protocol: Protocol,
     backend: String,
     counters: Counters,
@@ -25,7 +29,9 @@ struct Entry {
 
 impl Entry {
     fn is_of(&self, service: &Service) -> bool {
-        self.address == service.address && self.protocol == service.protocol
+        self.address == service.address
+            && self.several == (service.ports != Ports::One)
+            && self.protocol == service.protocol
     }
 }
 
@@ -53,6 +59,7 @@ impl Carried {
             Some(entry) => entry.counters = entry.counters + counters,
             None => self.0.push(Entry {
                 address: service.address,
+                several: service.ports != Ports::One,
                 protocol: service.protocol,
                 backend: backend.to_owned(),
                 counters,
@@ -70,7 +77,7 @@ impl Carried {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::desired::{Delivery, Idle, Ports, Selection};
+    use crate::desired::{Delivery, Idle, Selection};
 
     fn service(name: &str, port: u16) -> Service {
         Service {

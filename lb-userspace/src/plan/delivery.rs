@@ -2,10 +2,11 @@
 
 use std::net::IpAddr;
 
-use lb_common::address::{Address as _, IPV4, V4, wide};
-use lb_common::encapsulate::{IPV4_IN_IP, IPV6_IN_IP, base};
+use lb_common::address::{Address, IPV4, V4, V6, wide};
+use lb_common::encapsulate::{self, IPV4_IN_IP, IPV6_IN_IP};
 use lb_common::parse::UDP;
 use lb_common::record::{Endpoint, Service, flag, mode};
+use lb_common::rewrite;
 
 use crate::desired::{self, Mode, Network};
 
@@ -75,11 +76,14 @@ pub(super) fn towards(record: Endpoint, service: &desired::Service) -> Endpoint 
         (_, it) if it.is_ipv4() => IPV4_IN_IP,
         _ => IPV6_IN_IP,
     };
-    let base = if mode.is_tunnel() && record.family == IPV4 {
-        let ends = (V4::from_wide(source), V4::from_wide(record.address));
-        base(ends.0, ends.1, carried)
-    } else {
-        0
+    let base = match (mode, record.family) {
+        (Mode::Nat, IPV4) => nat_base::<V4>(service, &record),
+        (Mode::Nat, _) => nat_base::<V6>(service, &record),
+        (Mode::Ipip | Mode::Gue { .. }, IPV4) => {
+            let ends = (V4::from_wide(source), V4::from_wide(record.address));
+            encapsulate::base(ends.0, ends.1, carried)
+        }
+        _ => 0,
     };
     Endpoint {
         source,
@@ -89,6 +93,12 @@ pub(super) fn towards(record: Endpoint, service: &desired::Service) -> Endpoint 
         base,
         ..record
     }
+}
+
+fn nat_base<A: Address>(service: &desired::Service, record: &Endpoint) -> u32 {
+    let [service, source, endpoint] =
+        [wide(service.address.ip()).1, record.source, record.address].map(A::from_wide);
+    rewrite::base(service, source, endpoint).into()
 }
 
 const fn number(mode: Mode) -> u8 {

@@ -74,6 +74,16 @@ impl Image {
                     self.retire(before);
                 }
             }
+            Write::Hide(id) => {
+                if let Some(service) = self.services.get_mut(id) {
+                    service.identity = Service::hidden(service.identity);
+                }
+            }
+            Write::Show(id) => {
+                if let Some(service) = self.services.get_mut(id) {
+                    service.identity = Service::shown(service.identity);
+                }
+            }
             Write::Idle(id, idle) => {
                 if let Some(service) = self.services.get_mut(id) {
                     service.idle = *idle;
@@ -129,10 +139,11 @@ impl Image {
 
     /// Where a service stands.
     pub fn find_service(&self, identity: &Identity) -> Option<u16> {
-        self.services
-            .iter()
-            .find(|(_, s)| s.identity == identity.word && s.address == identity.address)
-            .map(|(&id, _)| id)
+        let is_it = |service: &Service| {
+            Service::shown(service.identity) == identity.word && service.address == identity.address
+        };
+        let mut services = self.services.iter();
+        services.find(|(_, it)| is_it(it)).map(|(&id, _)| id)
     }
 
     /// Where a new service may stand: the first place on its way that no service has.

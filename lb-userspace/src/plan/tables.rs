@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result};
 
 use super::rules::{Ingredients, Known};
 use super::{Image, Prefixes, Slots};
-use crate::desired::{Backend, Protocol, Rule, Scheduling, Service};
+use crate::desired::{Backend, Ports, Protocol, Rule, Scheduling, Service};
 use crate::table::{self, SlotCount, Table, TableBuilder};
 use crate::weights::Weight;
 
@@ -177,7 +177,12 @@ fn key(service: &Service) -> Vec<u8> {
         Protocol::Tcp => "tcp",
         Protocol::Udp => "udp",
     };
-    format!("{}/{protocol}", service.written()).into_bytes()
+    // A range goes by its first port: with more or fewer ports it keeps its table.
+    let range = match service.ports {
+        Ports::One => "",
+        Ports::To(_) => "-",
+    };
+    format!("{}{range}/{protocol}", service.address).into_bytes()
 }
 
 /// Slots whose backend differs. Tables of different sizes are compared at the larger's slots: the slot

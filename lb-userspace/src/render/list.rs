@@ -29,7 +29,7 @@ pub fn services(services: &Services, style: Style) -> String {
     let row = |it: &ServiceView| {
         vec![
             it.name.clone(),
-            it.address.to_string(),
+            it.address.clone(),
             protocol(it.protocol).to_owned(),
             it.mode.clone(),
             origin(it.source).to_owned(),
@@ -128,6 +128,7 @@ pub fn flows(flows: &Flows, style: Style) -> String {
         Column::Text("PROTOCOL"),
         Column::Text("CLIENT"),
         Column::Text("SERVICE"),
+        Column::Number("PORT"),
         Column::Text("BACKEND"),
         Column::Text("ENDPOINT"),
         Column::Number("NODE PORT"),
@@ -139,6 +140,7 @@ pub fn flows(flows: &Flows, style: Style) -> String {
             protocol(it.protocol).to_owned(),
             it.client.to_string(),
             it.service.clone(),
+            it.port.to_string(),
             it.backend.clone(),
             it.endpoint.to_string(),
             it.node_port

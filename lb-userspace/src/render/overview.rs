@@ -63,7 +63,7 @@ fn services(services: &[ServiceView], style: Style) -> String {
     let row = |it: &ServiceView| {
         vec![
             it.name.clone(),
-            it.address.to_string(),
+            it.address.clone(),
             list::protocol(it.protocol).to_owned(),
             list::origin(it.source).to_owned(),
             shares(it) + &selected(it),

@@ -45,7 +45,7 @@ fn echo_view() -> ServiceView {
     };
     ServiceView {
         name: "echo".into(),
-        address: ([10, 99, 0, 1], 9000).into(),
+        address: "10.99.0.1:9000".into(),
         protocol: Protocol::Tcp,
         scheduling: Scheduling::Hash,
         affinity: "client/24".into(),
@@ -248,7 +248,7 @@ fn endpoints_stand_below_their_backend() {
             live,
             counters,
             endpoints: vec![EndpointView {
-                address: ([10, 64, 1, 2], 9000).into(),
+                address: "10.64.1.2:9000".into(),
                 source: Some([10, 64, 1, 1].into()),
                 configured: true,
                 slots: 65_536,
@@ -297,6 +297,7 @@ fn flows_are_listed_and_the_rest_is_told() {
         protocol: Protocol::Udp,
         client: "[fd00::9]:40000".parse().unwrap(),
         service: "dns".into(),
+        port: 53,
         backend: "old".into(),
         endpoint: "[fd64::2]:53".parse().unwrap(),
         node_port: Some(10_240),
@@ -312,8 +313,8 @@ fn flows_are_listed_and_the_rest_is_told() {
             PLAIN
         ),
         "\
-PROTOCOL  CLIENT           SERVICE  BACKEND  ENDPOINT      NODE PORT  PHASE  IDLE
-udp       [fd00::9]:40000  dns      old      [fd64::2]:53      10240  open    3 s
+PROTOCOL  CLIENT           SERVICE  PORT  BACKEND  ENDPOINT      NODE PORT  PHASE  IDLE
+udp       [fd00::9]:40000  dns        53  old      [fd64::2]:53      10240  open    3 s
 there are more than these 1: see --limit
 "
     );

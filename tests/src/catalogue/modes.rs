@@ -16,7 +16,7 @@ use super::Case;
 use super::stage::{Stage, between};
 use super::world::{CLIENT_PORT, WEB, World};
 
-const GUE: Mode = Mode::Gue { port: 6080 };
+pub const GUE: Mode = Mode::Gue { port: 6080 };
 
 pub const CASES: &[Case] = &[
     (
@@ -395,7 +395,7 @@ pub const CASES: &[Case] = &[
 ];
 
 /// An endpoint of a family on a segment, and the node's address there.
-fn at(is_v4: bool, segment: u8, host: u8) -> Endpoint {
+pub fn at(is_v4: bool, segment: u8, host: u8) -> Endpoint {
     let of = |host| {
         if is_v4 {
             v4(segment, host)
@@ -452,32 +452,37 @@ fn datagram(world: World) -> Packet {
 }
 
 fn hash_of(world: World, protocol: u8, port: u16) -> u64 {
+    hash_to(world, protocol, (port, WEB))
+}
+
+/// As [`hash_of`], to a port.
+pub fn hash_to(world: World, protocol: u8, ports: (u16, u16)) -> u64 {
     let keys = hash::keys(SEED);
     match (world.vip, world.client) {
         (IpAddr::V4(vip), IpAddr::V4(client)) => {
             let of = |it: std::net::Ipv4Addr| V4::from_bytes(it.octets());
-            let basis = hash::service_basis(&keys, of(vip), WEB, protocol);
-            hash::flow(&keys, basis, of(client), port)
+            let basis = hash::service_basis(&keys, of(vip), protocol);
+            hash::flow(&keys, basis, of(client), ports)
         }
         (IpAddr::V6(vip), IpAddr::V6(client)) => {
             let of = |it: std::net::Ipv6Addr| V6::from_bytes(it.octets());
-            let basis = hash::service_basis(&keys, of(vip), WEB, protocol);
-            hash::flow(&keys, basis, of(client), port)
+            let basis = hash::service_basis(&keys, of(vip), protocol);
+            hash::flow(&keys, basis, of(client), ports)
         }
         _ => panic!("one family"),
     }
 }
 
 /// What a packet is in its tunnel; `outer` has the tunnel's ends.
-fn outer_of(outer: Packet, world: World, packet: &Packet, mode: Mode, hash: u64) -> Packet {
+pub fn outer_of(outer: Packet, world: World, packet: &Packet, mode: Mode, hash: u64) -> Packet {
     let outer = if outer.is_v4() {
         outer.label(0).fragment(0x4000, false)
     } else {
-        outer.label(hash as u32 & 0xf_ffff)
+        outer.label((hash >> 32) as u32 & 0xf_ffff)
     };
     let outer = match mode {
         Mode::Gue { port } => outer
-            .udp(0xc000 | hash as u16 & 0x3fff, port)
+            .udp(0xc000 | (hash >> 48) as u16 & 0x3fff, port)
             .without_checksum(),
         _ => outer.protocol(if world.is_v4() { 4 } else { 41 }),
     };
@@ -526,8 +531,8 @@ fn router_error(world: World, (kind, code): (u8, u8)) -> Packet {
 fn carries(stage: &mut Stage<'_>, world: World, packet: &Packet, to: (Mode, Endpoint)) {
     let keys = hash::keys(SEED);
     let hash = match packet.source() {
-        IpAddr::V4(v4) => hash::flow(&keys, 0, V4::from_bytes(v4.octets()), 0),
-        IpAddr::V6(v6) => hash::flow(&keys, 0, V6::from_bytes(v6.octets()), 0),
+        IpAddr::V4(v4) => hash::flow(&keys, 0, V4::from_bytes(v4.octets()), (0, 0)),
+        IpAddr::V6(v6) => hash::flow(&keys, 0, V6::from_bytes(v6.octets()), (0, 0)),
     };
     carries_by(stage, world, packet, to, hash);
 }

@@ -5,6 +5,7 @@ use lb_tests::node::Load;
 use lb_tests::packet::{ACK, Packet, RST, SYN};
 use lb_userspace::desired::Protocol::Tcp;
 
+use super::ports;
 use super::stage::{Stage, between};
 use super::world::{CLIENT_PORT, ENDPOINT, WEB, World};
 
@@ -66,6 +67,11 @@ pub const CASES: &[Case] = &[
         }
     }),
     (
+        "the same client and ports at two virtual addresses are two flows, also in one bucket",
+        TINY,
+        ports::twins,
+    ),
+    (
         "exhausted node ports refuse new flows and keep every other",
         FEW_PORTS,
         |stage| {
@@ -121,7 +127,7 @@ pub const CASES: &[Case] = &[
                 follow(stage, world);
                 let spared = stage
                     .node
-                    .empty_all_slots_but_one_of(world.client, CLIENT_PORT);
+                    .empty_all_slots_but_one_of(world.client, (CLIENT_PORT, WEB));
                 spared.expect("the slots are written");
                 sent(stage, world, 0, SYN);
                 let mut empty = 0;

@@ -1,6 +1,6 @@
 //! The services, and how they change.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,6 +15,15 @@ use lb_userspace::weights::from_relative;
 
 /// No flow is live after this silence: the limits below, and ten ticks for closed ones.
 pub const LONGEST_LIFE: Duration = Duration::from_secs(12);
+
+/// Virtual addresses of each family: one whose services have one port or a few, and one with every port.
+const VIPS: [(IpAddr, IpAddr); 2] = [
+    (IpAddr::V4(VIP_V4), IpAddr::V4(Ipv4Addr::new(10, 99, 0, 2))),
+    (
+        IpAddr::V6(VIP_V6),
+        IpAddr::V6(Ipv6Addr::new(0xfd99, 0, 0, 0, 0, 0, 0, 2)),
+    ),
+];
 
 /// Services that change at random.
 pub struct Scene {
@@ -31,19 +40,30 @@ impl Scene {
     /// The services from now on: other weights, now and then other endpoints.
     pub fn next(&mut self) -> Vec<Service> {
         let mut services = Vec::new();
-        for (family, vip) in [IpAddr::from(VIP_V4), VIP_V6.into()]
-            .into_iter()
-            .enumerate()
-        {
+        for (family, (vip, any)) in VIPS.into_iter().enumerate() {
             for protocol in [Protocol::Tcp, Protocol::Udp] {
-                for port in [9000, 9001] {
-                    let name = format!("{family}-{protocol:?}-{port}");
+                let name = format!("{family}-{protocol:?}-any");
+                let address = (SocketAddr::new(any, 1), Ports::To(u16::MAX));
+                services.push(self.service(name, address, protocol));
+                let one = [(9000, Ports::One), (9001, Ports::One)];
+                for (port, ports) in one.into_iter().chain(self.ranges()) {
+                    let name = format!("{family}-{protocol:?}-{port}-{ports:?}");
                     let address = SocketAddr::new(vip, port);
-                    services.push(self.service(name, address, protocol));
+                    services.push(self.service(name, (address, ports), protocol));
                 }
             }
         }
         services
+    }
+
+    /// Who has the ports from 9010 to 9017: always somebody, and now this service, now that.
+    fn ranges(&mut self) -> Vec<(u16, Ports)> {
+        match self.dice.u8(..4) {
+            0 => vec![(9010, Ports::To(9017))],
+            1 => vec![(9010, Ports::To(9013)), (9014, Ports::To(9017))],
+            2 => vec![(9010, Ports::One), (9011, Ports::To(9017))],
+            _ => vec![(9010, Ports::To(9017)), (9013, Ports::One)],
+        }
     }
 
     /// TCP has rules: other weights, one backend of two or three endpoints, one of a few.
@@ -94,7 +114,23 @@ impl Scene {
         }
     }
 
-    fn service(&mut self, name: String, address: SocketAddr, protocol: Protocol) -> Service {
+    fn service(
+        &mut self,
+        name: String,
+        (address, ports): (SocketAddr, Ports),
+        protocol: Protocol,
+    ) -> Service {
+        let delivery = self.delivery(address);
+        // Where packets are not translated an endpoint has the service's port, or with several each.
+        let its_own = if ports == Ports::One {
+            address.port()
+        } else {
+            0
+        };
+        let port = |port| match delivery.mode {
+            Mode::Nat => port,
+            _ => its_own,
+        };
         let numbers = [
             self.dice.u64(1..100),
             self.dice.u64(0..100),
@@ -109,14 +145,14 @@ impl Scene {
             address: SocketAddr::new(place(segment, host), port),
             source: place(segment, 1),
         };
-        let mut new = vec![endpoint(2, 2, 8080), endpoint(2, 3, 8080)];
+        let mut new = vec![endpoint(2, 2, port(8080)), endpoint(2, 3, port(8080))];
         if self.dice.bool() {
             // One more, on the clients' segment: out where it came in.
-            new.push(endpoint(0, 50, 8080));
+            new.push(endpoint(0, 50, port(8080)));
         }
-        let old = vec![endpoint(1, 2, address.port()), endpoint(1, 3, 8081)];
+        let old = vec![endpoint(1, 2, its_own), endpoint(1, 3, port(8081))];
         // No neighbour is known for the one, no way leads to the other.
-        let odd = vec![endpoint(1, 77, 8080), endpoint(9, 9, 8080)];
+        let odd = vec![endpoint(1, 77, port(8080)), endpoint(9, 9, port(8080))];
         let backends = ["old", "new", "odd"]
             .into_iter()
             .zip([old, new, odd])
@@ -126,12 +162,12 @@ impl Scene {
             address,
             protocol,
             slots: if address.port() == 9000 { 1024 } else { 256 },
-            ports: Ports::One,
+            ports,
             selection: Selection {
                 rules: self.rules(address, protocol),
                 ..selection(address, protocol)
             },
-            delivery: self.delivery(address),
+            delivery,
             idle: Idle {
                 opening: Duration::from_secs(3),
                 open: Duration::from_secs(9),

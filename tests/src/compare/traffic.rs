@@ -31,7 +31,8 @@ struct Asked {
 pub struct Traffic {
     pub(super) dice: Rng,
     pub(super) ports: [Port; 3],
-    pub(super) services: Vec<(SocketAddr, u8)>,
+    /// Address, last port and protocol of each.
+    pub(super) services: Vec<(SocketAddr, u16, u8)>,
     asked: Vec<Asked>,
     /// What comes next, as it is.
     pub(super) next: VecDeque<(Packet, Port)>,
@@ -53,7 +54,7 @@ impl Traffic {
         let number = |protocol| if protocol == Protocol::Tcp { TCP } else { UDP };
         self.services = services
             .iter()
-            .map(|s| (s.address, number(s.protocol)))
+            .map(|s| (s.address, s.last_port(), number(s.protocol)))
             .collect();
     }
 
@@ -63,7 +64,12 @@ impl Traffic {
             return;
         }
         let Ok(read) = read(out) else { return };
-        if self.services.contains(&(read.source, read.protocol)) {
+        let is_of_service = |&(address, last, protocol): &(SocketAddr, u16, u8)| {
+            let ports = address.port()..=last;
+            (address.ip(), protocol) == (read.source.ip(), read.protocol)
+                && ports.contains(&read.source.port())
+        };
+        if self.services.iter().any(is_of_service) {
             return;
         }
         let asked = Asked {
@@ -121,7 +127,14 @@ impl Traffic {
 
     pub(super) fn of_client(&mut self) -> Packet {
         let place = self.dice.usize(..self.services.len());
-        let (service, protocol) = self.services[place];
+        let (service, last, protocol) = self.services[place];
+        // Of all ports only some: a flow is to have more than one packet.
+        let last = if last == u16::MAX && self.dice.u8(..10) != 0 {
+            20
+        } else {
+            last
+        };
+        let virtual_port = self.dice.u16(service.port()..=last);
         let (client_v4, client_v6) = client(self.dice.u16(..CLIENTS));
         let client = if service.is_ipv4() {
             client_v4
@@ -130,7 +143,7 @@ impl Traffic {
         };
         let port = 40_000 + self.dice.u16(..PORTS);
         let packet = eth().ip(client, service.ip());
-        self.transport(packet, protocol, (port, service.port()), 45)
+        self.transport(packet, protocol, (port, virtual_port), 45)
     }
 
     pub(super) fn of_endpoint(&mut self) -> Packet {

@@ -41,7 +41,7 @@ impl Model {
         now: u32,
         effect: &mut Effect,
     ) -> Result<Goal, Reason> {
-        match self.services.get(&(read.destination, read.protocol)) {
+        match self.service(read.destination, read.protocol) {
             Some(service) => self.to_endpoint(read, service, now, effect),
             None => Ok(Goal::Turn(self.to_client(read, now, effect)?)),
         }
@@ -71,12 +71,17 @@ impl Model {
             _ if read.protocol == TCP && !read.opens() => return Err(Reason::NoFlow),
             _ => {
                 let rule = service.rule(read.source.ip());
-                let dealt = self.dealt.get(&(read.destination, read.protocol, rule));
+                let dealt = self.dealt.get(&(service.wanted.name.clone(), rule));
                 let dealt = dealt.copied().unwrap_or(0);
-                let endpoint = service.select(&self.keys, read.source, dealt)?;
-                let hash = service.hash(&self.keys, read.source);
+                let port = read.destination.port();
+                let endpoint = service.select(&self.keys, (read.source, port), dealt)?;
+                let hash = service.hash(&self.keys, (read.source, port));
+                let mut address = endpoint.address;
+                if address.port() == 0 {
+                    address.set_port(port);
+                }
                 let flow = Flow {
-                    endpoint: endpoint.address,
+                    endpoint: address,
                     source: endpoint.source,
                     node_port: None,
                     carry: Carry::to(&service.wanted, &endpoint, hash),
@@ -105,11 +110,8 @@ impl Model {
         let (tuple, flow) = self
             .find_back(&back, read.destination.ip(), now)
             .ok_or(Reason::NotForService)?;
-        let idle = &self
-            .services
-            .get(&(tuple.service, tuple.protocol))
-            .ok_or(Reason::Inconsistent)?
-            .idle;
+        let service = self.service(tuple.service, tuple.protocol);
+        let idle = &service.ok_or(Reason::Inconsistent)?.idle;
         *effect = Effect::Follow(tuple, flow.life.after_endpoint(read, idle, now));
         if read.hops <= 1 {
             return Err(Reason::Expiring);
@@ -227,11 +229,11 @@ impl Turned {
 }
 
 impl Service {
-    /// The endpoint of a new flow; `dealt` flows were dealt out before it.
+    /// The endpoint of a new flow to a port; `dealt` flows were dealt out before it.
     fn select(
         &self,
         keys: &[u64; hash::KEYS],
-        client: SocketAddr,
+        (client, port): (SocketAddr, u16),
         dealt: usize,
     ) -> Result<desired::Endpoint, Reason> {
         let slots = match self.rule(client.ip()) {
@@ -243,11 +245,11 @@ impl Service {
             self.wanted.selection.affinity,
         ) {
             (Scheduling::Exact, _) => dealt % slots.len(),
-            (Scheduling::Hash, Affinity::Flow) => self.slot(keys, client, slots.len()),
-            // As if the network itself were a client, with port 0.
+            (Scheduling::Hash, Affinity::Flow) => self.slot(keys, (client, port), slots.len()),
+            // As if the network itself were a client, with ports 0.
             (Scheduling::Hash, Affinity::Client(bits)) => {
                 let network = SocketAddr::new(network(client.ip(), bits), 0);
-                self.slot(keys, network, slots.len())
+                self.slot(keys, (network, 0), slots.len())
             }
         };
         slots.get(slot).copied().ok_or(Reason::EmptySlot)
@@ -263,15 +265,16 @@ impl Service {
             .map(|(_, number)| number)
     }
 
-    fn slot(&self, keys: &[u64; hash::KEYS], client: SocketAddr, slots: usize) -> usize {
-        hash::slot(self.hash(keys, client), slots as u32 - 1) as usize
+    fn slot(&self, keys: &[u64; hash::KEYS], tuple: (SocketAddr, u16), slots: usize) -> usize {
+        hash::slot(self.hash(keys, tuple), slots as u32 - 1) as usize
     }
 
-    fn hash(&self, keys: &[u64; hash::KEYS], client: SocketAddr) -> u64 {
-        let port = client.port();
+    /// Of a client's flow to a port.
+    fn hash(&self, keys: &[u64; hash::KEYS], (client, port): (SocketAddr, u16)) -> u64 {
+        let ports = (client.port(), port);
         match client.ip() {
-            IpAddr::V4(v4) => hash::flow(keys, self.basis, V4::from_bytes(v4.octets()), port),
-            IpAddr::V6(v6) => hash::flow(keys, self.basis, V6::from_bytes(v6.octets()), port),
+            IpAddr::V4(v4) => hash::flow(keys, self.basis, V4::from_bytes(v4.octets()), ports),
+            IpAddr::V6(v6) => hash::flow(keys, self.basis, V6::from_bytes(v6.octets()), ports),
         }
     }
 }

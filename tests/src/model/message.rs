@@ -93,7 +93,7 @@ impl Model {
         protocol: u8,
         now: u32,
     ) -> Option<Goal> {
-        if self.services.contains_key(&(source, protocol)) {
+        if self.service(source, protocol).is_some() {
             let tuple = Tuple {
                 client: destination,
                 service: source,

@@ -49,14 +49,14 @@ impl Carry {
     /// Of a fragment or a message: the source address alone names its tunnel.
     pub(super) fn of_part(self, keys: &[u64; hash::KEYS], source: IpAddr) -> Self {
         self.with(match source {
-            IpAddr::V4(v4) => hash::flow(keys, 0, V4::from_bytes(v4.octets()), 0),
-            IpAddr::V6(v6) => hash::flow(keys, 0, V6::from_bytes(v6.octets()), 0),
+            IpAddr::V4(v4) => hash::flow(keys, 0, V4::from_bytes(v4.octets()), (0, 0)),
+            IpAddr::V6(v6) => hash::flow(keys, 0, V6::from_bytes(v6.octets()), (0, 0)),
         })
     }
 
     fn with(self, hash: u64) -> Self {
         let (network, free) = self.spread;
-        let bits = free & u128::from((hash as u32).swap_bytes());
+        let bits = free & u128::from(((hash >> 32) as u32).swap_bytes());
         let from = match network {
             IpAddr::V4(v4) => IpAddr::V4((u32::from(v4) | bits as u32).into()),
             IpAddr::V6(v6) => IpAddr::V6((u128::from(v6) | bits).into()),
@@ -80,7 +80,7 @@ impl Carry {
         let label = if self.to.is_ipv4() {
             0
         } else {
-            self.hash as u32 & 0xf_ffff
+            (self.hash >> 32) as u32 & 0xf_ffff
         };
         let outer = eth().ip(self.from, self.to).class(class).label(label);
         let outer = if self.to.is_ipv4() {
@@ -92,7 +92,7 @@ impl Carry {
             Mode::Nat | Mode::Dsr => None,
             Mode::Ipip => Some(outer.protocol(if is_v4 { 4 } else { 41 })),
             Mode::Gue { port } => {
-                let source = 0xc000 | self.hash as u16 & 0x3fff;
+                let source = 0xc000 | (self.hash >> 48) as u16 & 0x3fff;
                 Some(outer.udp(source, port).without_checksum())
             }
         }

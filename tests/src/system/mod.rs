@@ -10,6 +10,7 @@
 //! | [`paths`] | neighbours from cold, large transfers, generic mode, what is not ours |
 //! | [`pods`] | endpoints on the node itself |
 //! | [`modes`] | endpoints that answer themselves: dsr, ipip, gue |
+//! | [`ports`] | services with several ports |
 //! | [`aside`] | large datagrams, errors, echo requests |
 //! | [`counters`] | what was counted stays counted |
 //! | [`socket`] | the API without our client |
@@ -26,6 +27,7 @@ mod life;
 mod modes;
 mod paths;
 mod pods;
+mod ports;
 mod readme;
 mod scene;
 mod select;
@@ -48,6 +50,7 @@ pub fn trials() -> Vec<Trial> {
         modes::trials(),
         paths::trials(),
         pods::trials(),
+        ports::trials(),
         aside::trials(),
         counters::trials(),
         socket::trials(),

@@ -84,7 +84,7 @@ pub(super) fn services(scene: &Scene, mode: &str, across: bool) -> Result<String
 }
 
 /// The endpoint has the virtual addresses, and nobody hears of it.
-fn hold_addresses(host: &Host, client: &Host) -> Result<()> {
+pub(super) fn hold_addresses(host: &Host, client: &Host) -> Result<()> {
     for (family, length) in [(Family::V4, 32), (Family::V6, 128)] {
         let address = format!("{}/{length}", family.vip());
         // Usable at once: nobody else is asked whether it is taken.

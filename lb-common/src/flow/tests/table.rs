@@ -4,17 +4,23 @@ use core::mem::MaybeUninit;
 
 use crate::address::{V4, V6};
 use crate::flow::*;
-use crate::hash::{self, KEYS, Keys as _};
+use crate::hash::{self, KEYS};
 use crate::parse::Signals;
 use crate::phase::{Ending, Phase, Progress, Side};
 use crate::verdict::Reason;
 
 /// Idle limits in ticks: TCP opening, open, closing; UDP.
 pub const IDLE: [u16; 4] = [30, 3600, 10, 30];
-/// Endpoint ids are 1..=ENDPOINTS.
+/// Endpoints of a service are 1..=ENDPOINTS. Above are those that come later, at the same addresses.
 pub const ENDPOINTS: u16 = 8;
-/// Service ids are 0..SERVICES.
-pub const SERVICES: u16 = 3;
+/// The endpoint that packets reach by the port they came for, at an address of its own.
+pub const KEEPING: u16 = 2 * ENDPOINTS + 1;
+/// Service ids are 0..SERVICES. Those after each other have another address, those after the next another port.
+pub const SERVICES: u16 = 4;
+/// Where endpoints listen.
+const ENDPOINT_PORT: u16 = 8080;
+/// Endpoint ids of a service.
+const IDS: u16 = 32;
 
 /// The node ports unless a test says otherwise.
 pub const PORTS: NodePorts = NodePorts {
@@ -101,7 +107,7 @@ impl<A: Numbered> Table<A> {
     }
 
     pub fn key(&self, opener: Opener) -> A::Key {
-        A::number(opener.client).key(opener.port, opener.service)
+        A::number(opener.client).key(opener.port, opener.virtual_port())
     }
 
     /// Admits a TCP flow to an endpoint of its own choosing, as its first SYN does.
@@ -116,11 +122,13 @@ impl<A: Numbered> Table<A> {
         progress: Progress,
         now: u32,
     ) -> Result<u16, Reason> {
-        let (hash, basis) = (self.hash(opener), self.basis(endpoint));
+        let hash = self.hash(opener);
+        let basis = self.basis(endpoint, opener.virtual_port());
         let node_port = choose(self, &self.keys, hash, basis, self.ports, now)?;
         let idle_ticks = progress.idle_ticks(IDLE);
         let entrant = Entrant {
-            endpoint,
+            endpoint: id(endpoint, opener.service),
+            service: opener.service,
             node_port,
             is_one_sided: false,
             progress,
@@ -133,10 +141,11 @@ impl<A: Numbered> Table<A> {
     }
 
     /// Enters a TCP flow whose endpoint answers past the node.
-    pub fn open_one_sided(&self, opener: Opener, endpoint: u16, port: u16, now: u32) -> bool {
+    pub fn open_one_sided(&self, opener: Opener, endpoint: u16, now: u32) -> bool {
         let entrant = Entrant {
-            endpoint,
-            node_port: port,
+            endpoint: id(endpoint, opener.service),
+            service: opener.service,
+            node_port: opener.virtual_port(),
             is_one_sided: true,
             progress: Progress::TCP,
             idle_ticks: Progress::TCP.idle_ticks(IDLE),
@@ -169,14 +178,30 @@ impl<A: Numbered> Table<A> {
 
     /// The flow as the client's packets find it.
     pub fn of_client(&self, opener: Opener, now: u32) -> Option<Found<A::Key>> {
-        find_by_client(self, self.hash(opener), self.key(opener), now)
+        let (hash, key) = (self.hash(opener), self.key(opener));
+        let found = find_by_client(self, hash, key, now)?;
+        if service_of(found.state.endpoint()) == opener.service {
+            return Some(found);
+        }
+        find_to_service(self, hash, key, opener.service, now)
+    }
+
+    /// The flow of a client's packet that is for another service with the opener's port.
+    pub fn to_service(&self, opener: Opener, service: u16, now: u32) -> Option<Found<A::Key>> {
+        find_to_service(self, self.hash(opener), self.key(opener), service, now)
     }
 
     /// The flow as the endpoint's packets find it.
     pub fn of_endpoint(&self, given: Given, now: u32) -> Option<Found<A::Key>> {
-        let hash = hash::reply(&self.keys, self.basis(given.endpoint), given.node_port);
+        self.of_endpoint_at(given, ENDPOINT_PORT, now)
+    }
+
+    /// The flow as the endpoint's packets from a port find it.
+    pub fn of_endpoint_at(&self, given: Given, port: u16, now: u32) -> Option<Found<A::Key>> {
+        let basis = self.basis(given.endpoint, port);
+        let hash = hash::reply(&self.keys, basis, given.node_port);
         find_by_endpoint(self, hash, given.node_port, now)
-            .filter(|found| found.state.endpoint() == given.endpoint)
+            .filter(|found| Given::of(found.state).endpoint == given.endpoint)
     }
 
     /// Takes the flow out, as if its packet came from `side`.
@@ -227,31 +252,56 @@ impl<A: Numbered> Table<A> {
     }
 
     fn hash(&self, opener: Opener) -> u64 {
-        let basis = service_basis(&self.keys, opener.service);
-        hash::flow(&self.keys, basis, A::number(opener.client), opener.port)
+        let basis = service_basis::<A>(&self.keys, opener.service);
+        let ports = (opener.port, opener.virtual_port());
+        hash::flow(&self.keys, basis, A::number(opener.client), ports)
     }
 
-    /// Ids above [`ENDPOINTS`] have the addresses of those below again.
-    fn basis(&self, endpoint: u16) -> u64 {
+    /// Of flows to a virtual port.
+    fn basis(&self, endpoint: u16, port: u16) -> u64 {
         if self.freed.contains(&endpoint) {
             return 0;
         }
+        if endpoint == KEEPING {
+            return hash::endpoint_basis(&self.keys, A::number(2000), port, 6);
+        }
         let endpoint = (endpoint - 1) % ENDPOINTS;
-        hash::endpoint_basis(&self.keys, A::number(1000 + endpoint), 8080, 6)
+        hash::endpoint_basis(&self.keys, A::number(1000 + endpoint), ENDPOINT_PORT, 6)
+    }
+}
+
+impl Opener {
+    /// The port of the service.
+    pub fn virtual_port(self) -> u16 {
+        9000 + self.service / 2
     }
 }
 
 impl Given {
     pub fn of(state: State) -> Self {
         Self {
-            endpoint: state.endpoint(),
+            endpoint: state.endpoint() % IDS,
             node_port: state.node_port(),
         }
     }
 }
 
-fn service_basis(keys: &[u64; KEYS], service: u16) -> u64 {
-    keys.key(5).wrapping_mul(u64::from(service) + 1)
+/// The id of a service's endpoint.
+fn id(endpoint: u16, service: u16) -> u16 {
+    service * IDS + endpoint
+}
+
+fn service_of(id: u16) -> u16 {
+    id / IDS
+}
+
+/// Whose address and protocol it has: two services have the same.
+fn address_of(service: u16) -> u16 {
+    service % 2
+}
+
+fn service_basis<A: Numbered>(keys: &[u64; KEYS], service: u16) -> u64 {
+    hash::service_basis(keys, A::number(3000 + address_of(service)), 6)
 }
 
 impl<A: Numbered> Flows<A> for Table<A> {
@@ -259,14 +309,19 @@ impl<A: Numbered> Flows<A> for Table<A> {
         self.buckets.get(number as usize & (self.buckets.len() - 1))
     }
 
-    fn service_basis(&self, service: u16) -> Option<u64> {
-        (service < SERVICES).then(|| service_basis(&self.keys, service))
+    fn is_to(&self, endpoint: u16, service: u16) -> bool {
+        address_of(service_of(endpoint)) == address_of(service)
     }
 
-    fn endpoint_basis(&self, endpoint: u16) -> Option<u64> {
-        (1..=2 * ENDPOINTS)
-            .contains(&endpoint)
-            .then(|| self.basis(endpoint))
+    fn service_basis(&self, endpoint: u16) -> Option<u64> {
+        let service = service_of(endpoint);
+        (service < SERVICES).then(|| service_basis::<A>(&self.keys, service))
+    }
+
+    fn endpoint_basis(&self, endpoint: u16, port: u16) -> Option<u64> {
+        (1..=KEEPING)
+            .contains(&(endpoint % IDS))
+            .then(|| self.basis(endpoint % IDS, port))
     }
 }
 

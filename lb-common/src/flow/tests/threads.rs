@@ -48,18 +48,18 @@ fn hammer<A: Numbered>(table: &Table<A>, seed: u64) -> u64 {
                     node_port,
                 };
                 if let Some(flow) = table.of_endpoint(given, NOW) {
-                    let (client, _, service) = A::from_key(flow.key);
+                    let (client, _, port) = A::from_key(flow.key);
                     assert!(
                         (0..CLIENTS).any(|n| A::number(n) == client && endpoint_of(n) == endpoint)
                     );
-                    assert_eq!(service, 1);
+                    assert_eq!(port, opener.virtual_port());
                     assert_eq!(flow.state.side(), Side::Endpoint);
                     found += 1;
                 }
             }
             _ => {
                 if let Some(flow) = table.of_client(opener, NOW) {
-                    assert_eq!(flow.state.endpoint(), endpoint, "{opener:?}");
+                    assert_eq!(Given::of(flow.state).endpoint, endpoint, "{opener:?}");
                     assert!((10_240..10_304).contains(&flow.state.node_port()));
                     assert_eq!(flow.state.side(), Side::Client);
                     found += 1;

@@ -30,6 +30,7 @@ fn flow(client: &str, backend: &str) -> FlowReport {
         protocol: Protocol::Tcp,
         client: client.parse().unwrap(),
         service: "echo".into(),
+        port: 9000,
         backend: backend.into(),
         endpoint: ([10, 64, 1, 2], 9000).into(),
         node_port: Some(10_240),

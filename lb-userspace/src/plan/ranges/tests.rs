@@ -1,12 +1,12 @@
 use std::collections::BTreeSet;
 
 use super::*;
-use crate::desired::{Backend, Delivery, Endpoint, Idle, Protocol, Selection, Service};
+use crate::desired::{self, Backend, Delivery, Endpoint, Idle, Protocol, Selection};
 use crate::plan::{Image, Plan, Tables};
 use crate::weights::Weight;
 
-fn service(first: u16, last: u16, protocol: Protocol) -> Service {
-    Service {
+fn service(first: u16, last: u16, protocol: Protocol) -> desired::Service {
+    desired::Service {
         name: format!("s{first}"),
         address: ([10, 99, 0, 1], first).into(),
         ports: if first == last {
@@ -31,7 +31,11 @@ fn service(first: u16, last: u16, protocol: Protocol) -> Service {
     }
 }
 
-fn follow(image: &mut Image, services: &[Service], on_flows: &[u16]) -> Result<Vec<Write>> {
+fn follow(
+    image: &mut Image,
+    services: &[desired::Service],
+    on_flows: &[u16],
+) -> Result<Vec<Write>> {
     let desired = Desired {
         seed: 7,
         services: services.to_vec(),
@@ -104,7 +108,7 @@ fn a_range_that_left_keeps_its_ports_until_its_flows_have_gone() {
 
 #[test]
 fn more_ranges_than_there_is_room_for_are_refused() {
-    let all: Vec<Service> = (0..=limits::PORT_RANGES as u16)
+    let all: Vec<desired::Service> = (0..=limits::PORT_RANGES as u16)
         .map(|n| service(1000 + 10 * n, 1005 + 10 * n, Protocol::Tcp))
         .collect();
     let mut image = Image::default();
@@ -114,4 +118,43 @@ fn more_ranges_than_there_is_room_for_are_refused() {
         "more than 16 ranges of ports at one address and protocol"
     );
     follow(&mut image, &all[1..], &[]).unwrap();
+}
+
+#[test]
+fn a_service_that_left_gives_its_port_to_a_range_at_once_and_gets_it_back() {
+    let mut image = Image::default();
+    let tcp = Protocol::Tcp;
+    let (one, wide) = ([service(9005, 9005, tcp)], [service(9000, 9010, tcp)]);
+    let apart = [service(9006, 9010, tcp)];
+    follow(&mut image, &one, &[]).unwrap();
+    let endpoint = *image.endpoints.keys().next().unwrap();
+    let id = *image.services.keys().next().unwrap();
+    let is_hidden = |image: &Image| Service::is_hidden(image.services[&id].identity);
+
+    let writes = follow(&mut image, &wide, &[endpoint]).unwrap();
+    let place = |wanted: &dyn Fn(&Write) -> bool| writes.iter().position(wanted).unwrap();
+    let there = place(&|it| matches!(it, Write::AddService(..)));
+    let found = place(&|it| matches!(it, Write::PortRanges(..)));
+    let hidden = place(&|it| *it == Write::Hide(id));
+    let closed = place(&|it| *it == Write::Close(id));
+    assert!(
+        there < found && found < hidden && hidden < closed,
+        "{writes:?}"
+    );
+    assert!(is_hidden(&image));
+    assert_eq!(follow(&mut image, &wide, &[endpoint]).unwrap(), []);
+
+    // Nobody has the port: its flows must find it.
+    follow(&mut image, &apart, &[endpoint]).unwrap();
+    assert!(!is_hidden(&image));
+    follow(&mut image, &wide, &[endpoint]).unwrap();
+    let writes = follow(&mut image, &one, &[endpoint]).unwrap();
+    assert!(writes.contains(&Write::Show(id)), "{writes:?}");
+    assert!(!is_hidden(&image));
+    assert_eq!(image.endpoints[&endpoint].service, id, "the same again");
+    follow(&mut image, &wide, &[endpoint]).unwrap();
+    for _ in 0..3 {
+        follow(&mut image, &wide, &[]).unwrap();
+    }
+    assert!(!image.services.contains_key(&id), "its flows have gone");
 }

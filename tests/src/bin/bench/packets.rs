@@ -127,7 +127,7 @@ impl<'a> Bench<'a> {
         let rig = Rig::load(objects, 3 * most, stage::interface()?)?;
         let mut yardstick = Yardstick::load(objects, most, node)?;
         let mut katran = Katran::load(objects, most)?;
-        let mut balancer = Balancer::load(pins, 3 * most, node)?;
+        let mut balancer = Balancer::load(pins, 2 * most, node)?;
         let programs = [
             rig.program("transmit")?,
             rig.program("swap_macs")?,

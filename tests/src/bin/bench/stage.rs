@@ -119,7 +119,7 @@ impl Balancer {
     /// explained by.
     pub fn story(&self) -> Result<String> {
         let open: u64 = self.0.endpoints()?.iter().map(|it| it.live.open).sum();
-        let reasons = self.0.reasons()?;
+        let reasons = self.0.reasons();
         let reasons: Vec<_> = reasons
             .iter()
             .filter(|it| it.packets > 0)
