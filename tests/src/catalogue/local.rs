@@ -109,6 +109,21 @@ pub const CASES: &[Case] = &[
         },
     ),
     (
+        "a SYN+ACK that the kernel has announces no larger segments than allowed",
+        |stage| {
+            for world in stage.families() {
+                let mut service = world.web_at(Tcp, world.endpoint(1, 2));
+                service.delivery.mss = Some(1400);
+                stage.follow(&[service]);
+                let node_port = opens(stage, world, Tcp);
+                let reply = between(world.host(1, 2), world.source(1));
+                let reply = reply.tcp(SYN | ACK, ENDPOINT, node_port);
+                let turned = turned(world, &reply).tcp_options(&[2, 4, 5, 0x78]);
+                sends(stage, &reply.tcp_options(&[2, 4, 0x22, 0]), WHOLE, &turned);
+            }
+        },
+    ),
+    (
         "fragments of a reply that the kernel has come from the VIP",
         |stage| {
             each(stage, Udp, |stage, world, node_port| {
@@ -158,21 +173,27 @@ pub const CASES: &[Case] = &[
 /// In each family, with a flow of a client to an endpoint, given its node port.
 fn each(stage: &mut Stage<'_>, protocol: Protocol, case: impl Fn(&mut Stage<'_>, World, u16)) {
     for world in stage.families() {
-        let to = world.endpoint(1, 2);
-        stage.follow(&[world.web_at(protocol, to)]);
-        let question = between(world.client, world.vip);
-        let question = match protocol {
-            Tcp => question.tcp(SYN, CLIENT_PORT, WEB),
-            Udp => question.udp(CLIENT_PORT, WEB),
-        };
-        let turned = |node_port| {
-            question
-                .clone()
-                .turned((to.source, node_port), (to.address.ip(), ENDPOINT))
-        };
-        let node_port = stage.forwards(&question, stage.to(1, 2), turned);
+        stage.follow(&[world.web_at(protocol, world.endpoint(1, 2))]);
+        let node_port = opens(stage, world, protocol);
         case(stage, world, node_port);
     }
+}
+
+/// A client's first packet is forwarded: the node port of its flow.
+#[track_caller]
+fn opens(stage: &mut Stage<'_>, world: World, protocol: Protocol) -> u16 {
+    let to = world.endpoint(1, 2);
+    let question = between(world.client, world.vip);
+    let question = match protocol {
+        Tcp => question.tcp(SYN, CLIENT_PORT, WEB),
+        Udp => question.udp(CLIENT_PORT, WEB),
+    };
+    let turned = |node_port| {
+        question
+            .clone()
+            .turned((to.source, node_port), (to.address.ip(), ENDPOINT))
+    };
+    stage.forwards(&question, stage.to(1, 2), turned)
 }
 
 fn reply(world: World, protocol: Protocol, node_port: u16) -> Packet {
