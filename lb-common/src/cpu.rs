@@ -13,6 +13,9 @@ use crate::verdict::REASONS;
 pub struct Cpu {
     /// [`crate::verdict::Reason`] → packets.
     pub reasons: Reasons,
+    /// Largest IP packet, in bytes, that would have gone where the latest one was too big for: what its sender
+    /// is told. 0: nobody is told. Read by the program that answers, right after.
+    pub limit: u64,
     /// Endpoint id → its lane.
     pub lanes: [Lane; ENDPOINTS as usize],
     /// The ways to clients.

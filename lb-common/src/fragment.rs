@@ -29,7 +29,8 @@ pub struct FragmentKey {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FragmentWay {
-    /// Source address it got, [`Address::wide`].
+    /// Source address it got, [`Address::wide`]. Of a carried one the hash of its flow and zero, see
+    /// [`FragmentWay::hash`].
     pub source: [u64; 2],
     /// Destination address it got, [`Address::wide`].
     pub destination: [u64; 2],
@@ -70,6 +71,12 @@ impl FragmentWay {
     /// sender has 65 536 of them. A receiver waits much longer (RFC 791 says 15 s), but fragments of one
     /// packet that are seconds apart are hardly ever the rest of it.
     const TICKS: u32 = 4;
+
+    /// The upper half of [`crate::hash::flow`]: which of its endpoint's tunnels a carried one went in.
+    #[inline(always)]
+    pub const fn hash(&self) -> u32 {
+        self.source[0] as u32
+    }
 
     /// Later fragments follow in tick `now`.
     #[inline(always)]

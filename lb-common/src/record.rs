@@ -194,12 +194,18 @@ pub mod ways {
     pub const FRAGMENT: u32 = 0;
     /// What is neither TCP nor UDP.
     pub const MESSAGE: u32 = 1;
+    /// What is larger than its way out.
+    pub const TOO_BIG: u32 = 2;
     /// Number of places.
-    pub const COUNT: u32 = 2;
+    pub const COUNT: u32 = 3;
 }
 
 /// Destination MAC address that marks a frame for `lb_deliver`: locally administered, nobody's.
 pub const HAND_OVER_MAC: [u8; 6] = *b"\x02lb\x00>>";
+
+/// As [`HAND_OVER_MAC`], for a frame that goes on behind its IP packet: what does not belong to it is to
+/// be cut off.
+pub const HAND_OVER_CUT: [u8; 6] = *b"\x02lb\x00><";
 
 /// As [`HAND_OVER_MAC`], for a packet that goes not to its destination address but to the link-layer
 /// address of the endpoint with this id.

@@ -41,24 +41,24 @@ pub trait Answer: Address {
 }
 
 /// Turns a frame whose IP packet stands at `network` into the answer that packets of at most `mtu` bytes
-/// would have gone on. Nothing if the frame is shorter than what is quoted, or has no room before it; it
-/// is of no use then.
+/// would have gone on, but for its end: the length in bytes that the frame is to be cut to. Nothing if the
+/// frame is shorter than what is quoted, or has no room before it; it is of no use then.
 #[inline(always)]
 pub fn answer<A: Answer, F: Elastic + ?Sized>(
     frame: &mut F,
     network: usize,
     mtu: u32,
-) -> Option<()> {
+) -> Option<usize> {
     let [a, b, c] = [macs(frame, 0)?, macs(frame, 4)?, macs(frame, 8)?];
     let (source, destination) = A::ends(frame, network)?;
-    frame.cut(network + QUOTED)?;
     frame.grow(A::ADDED)?;
     link_layer(frame, network, A::ADDED, A::ETHER_TYPE)?;
     // The two halves of three words change places.
     for (at, low, high) in [(0, b, c), (4, c, a), (8, a, b)] {
         *frame.header_mut(at)? = Bytes((low >> 16 | high << 16).to_le_bytes());
     }
-    A::write(frame, network, (destination, source), mtu)
+    A::write(frame, network, (destination, source), mtu)?;
+    Some(network + A::ADDED + QUOTED)
 }
 
 /// Four bytes of the link-layer addresses: as a word, because six bytes would be copied one by one.
@@ -206,7 +206,8 @@ mod tests {
             let network = 14 + tags.len();
             let before = frame(tags, 0x0800, (12, &[10, 0, 0, 1, 10, 0, 0, 2]));
             let mut after = before.clone();
-            answer::<V4, _>(&mut after, network, 1480).unwrap();
+            let length = answer::<V4, _>(&mut after, network, 1480).unwrap();
+            after.truncate(length);
             assert_eq!(after[..6], MACS[6..]);
             assert_eq!(after[6..12], MACS[..6]);
             assert_eq!(after[12..network], before[12..network]);
@@ -229,7 +230,8 @@ mod tests {
         let addresses: Vec<u8> = (0..32).map(|i| 0xf0 ^ i).collect();
         let before = frame(&[], 0x86dd, (8, &addresses));
         let mut after = before.clone();
-        answer::<V6, _>(&mut after, 14, 1_452).unwrap();
+        let length = answer::<V6, _>(&mut after, 14, 1_452).unwrap();
+        after.truncate(length);
         let ip = &after[14..54];
         assert_eq!(ip[..8], [0x6c, 0, 0, 0, 0, 136, 58, 64]);
         assert_eq!(ip[8..24], addresses[16..]);

@@ -7,10 +7,11 @@
 //! Their steps are *global functions* to the verifier, as in `rare`, and one comes after the other.
 
 use aya_ebpf::{EbpfContext as _, bindings::xdp_md, programs::XdpContext};
-use lb_common::{fragment::FragmentWay, verdict::Reason};
+use lb_common::{fragment::FragmentWay, record::ways, verdict::Reason};
 
 use crate::frame::XdpFrame;
-use crate::pipeline::refuse;
+use crate::maps::go_on;
+use crate::pipeline::conclude;
 use crate::{carry, forward, fragment, icmp};
 
 /// The action, its reason counted; or the reason to pass or drop.
@@ -30,11 +31,20 @@ pub fn run_message(ctx: XdpContext) -> u32 {
     balance_message(&frame).unwrap_or_else(|reason| refuse(&frame, reason))
 }
 
+/// As of a whole packet, but for the ways that led here.
+#[inline(always)]
+fn refuse(frame: &XdpFrame, reason: Reason) -> u32 {
+    if reason == Reason::TooBig {
+        go_on(&frame.ctx, ways::TOO_BIG);
+    }
+    conclude(frame, reason)
+}
+
 #[inline(always)]
 fn balance_fragment(frame: &XdpFrame) -> Outcome {
     let turned = word::to_turned(lb_turn_fragment(frame.ctx.as_ptr().cast()))?;
     if turned.side == FragmentWay::CARRIED {
-        return carry(frame, turned.endpoint);
+        return carry(frame, turned.endpoint, turned.word);
     }
     let sent = send(frame)?;
     turned.count();
@@ -44,7 +54,7 @@ fn balance_fragment(frame: &XdpFrame) -> Outcome {
 #[inline(always)]
 fn balance_message(frame: &XdpFrame) -> Outcome {
     match word::to_message(lb_turn_message(frame.ctx.as_ptr().cast()))? {
-        Some(endpoint) => carry(frame, endpoint),
+        Some((endpoint, hash)) => carry(frame, endpoint, hash),
         None => send(frame),
     }
 }
@@ -55,8 +65,9 @@ fn send(frame: &XdpFrame) -> Outcome {
 }
 
 #[inline(always)]
-fn carry(frame: &XdpFrame, endpoint: u16) -> Outcome {
-    word::to_outcome(lb_carry(frame.ctx.as_ptr().cast(), endpoint as u64))
+fn carry(frame: &XdpFrame, endpoint: u16, hash: u32) -> Outcome {
+    let to = word::of_carried(endpoint, hash);
+    word::to_outcome(lb_carry(frame.ctx.as_ptr().cast(), to))
 }
 
 #[unsafe(no_mangle)]
@@ -79,8 +90,9 @@ extern "C" fn lb_send(ctx: *mut xdp_md) -> u64 {
 
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn lb_carry(ctx: *mut xdp_md, endpoint: u64) -> u64 {
-    word::of_outcome(carry::carry_part(&mut frame(ctx), endpoint as u16))
+extern "C" fn lb_carry(ctx: *mut xdp_md, to: u64) -> u64 {
+    let (endpoint, hash) = word::to_carried(to);
+    word::of_outcome(carry::carry_part(&mut frame(ctx), endpoint, hash))
 }
 
 #[inline(always)]
@@ -113,8 +125,8 @@ pub mod word {
     pub fn of_turned(turned: Result<Turned, Reason>) -> u64 {
         match turned {
             Ok(turned) => {
-                let (endpoint, length) = (turned.endpoint as u64, turned.length as u64);
-                DONE | (turned.side as u64) << 32 | endpoint << 16 | length
+                let rest = of_carried(turned.endpoint, turned.word);
+                DONE | (turned.side as u64) << 48 | rest
             }
             Err(reason) => reason as u64,
         }
@@ -123,27 +135,40 @@ pub mod word {
     #[inline(always)]
     pub fn to_turned(word: u64) -> Result<Turned, Reason> {
         to_done(word)?;
+        let (endpoint, rest) = to_carried(word);
         Ok(Turned {
-            endpoint: (word >> 16) as u16,
-            length: word as u16,
-            side: (word >> 32) as u8,
+            endpoint,
+            word: rest,
+            side: (word >> 48) as u8,
         })
     }
 
     #[inline(always)]
-    pub fn of_message(turned: Result<Option<u16>, Reason>) -> u64 {
+    pub fn of_message(turned: Result<Option<(u16, u32)>, Reason>) -> u64 {
         match turned {
+            Ok(Some((endpoint, hash))) => DONE | of_carried(endpoint, hash),
             // No endpoint has the id 0.
-            Ok(endpoint) => DONE | endpoint.unwrap_or(0) as u64,
+            Ok(None) => DONE,
             Err(reason) => reason as u64,
         }
     }
 
     #[inline(always)]
-    pub fn to_message(word: u64) -> Result<Option<u16>, Reason> {
+    pub fn to_message(word: u64) -> Result<Option<(u16, u32)>, Reason> {
         to_done(word)?;
-        let endpoint = word as u16;
-        Ok((endpoint != 0).then_some(endpoint))
+        let (endpoint, hash) = to_carried(word);
+        Ok((endpoint != 0).then_some((endpoint, hash)))
+    }
+
+    /// Endpoint id, and what else there is to know.
+    #[inline(always)]
+    pub fn of_carried(endpoint: u16, rest: u32) -> u64 {
+        (endpoint as u64) << 32 | rest as u64
+    }
+
+    #[inline(always)]
+    pub fn to_carried(word: u64) -> (u16, u32) {
+        ((word >> 32) as u16, word as u32)
     }
 
     #[inline(always)]

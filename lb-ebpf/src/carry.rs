@@ -3,7 +3,6 @@
 use lb_common::{
     address::{IPV4, V4, V6},
     encapsulate::{Inner, Load, Outer, encapsulate, overhead},
-    hash,
     parse::{self, Network, Packet, Parts, TCP, UDP},
     record::mode,
     rewrite::Tuple,
@@ -11,11 +10,11 @@ use lb_common::{
 };
 
 use crate::aside::Outcome;
+use crate::count;
 use crate::flow::ToEndpoint;
 use crate::forward::{self, Parcel, Route};
 use crate::frame::XdpFrame;
-use crate::maps::{ENDPOINTS, SecretKeys, cpu, now};
-use crate::{count, too_big};
+use crate::maps::{ENDPOINTS, cpu, now};
 
 /// Carries a packet in its endpoint's mode, which is not `nat`, and counts it.
 #[inline(always)]
@@ -30,17 +29,18 @@ where
     }
 }
 
-/// Carries a fragment or a message to an endpoint, and counts it.
+/// Carries a fragment or a message to an endpoint, and counts it. `hash` is the upper half of
+/// [`lb_common::hash::flow`] of its flow.
 #[inline(always)]
-pub fn carry_part(frame: &mut XdpFrame, endpoint: u16) -> Outcome {
+pub fn carry_part(frame: &mut XdpFrame, endpoint: u16, hash: u32) -> Outcome {
     match parse::network(frame)? {
-        Network::V4(offset) => part_family::<V4>(frame, offset, endpoint),
-        Network::V6(offset) => part_family::<V6>(frame, offset, endpoint),
+        Network::V4(offset) => part_family::<V4>(frame, offset, (endpoint, hash)),
+        Network::V6(offset) => part_family::<V6>(frame, offset, (endpoint, hash)),
     }
 }
 
 #[inline(always)]
-fn part_family<A>(frame: &mut XdpFrame, offset: usize, id: u16) -> Outcome
+fn part_family<A>(frame: &mut XdpFrame, offset: usize, (id, hash): (u16, u32)) -> Outcome
 where
     A: Parts + Inner + Route,
 {
@@ -56,16 +56,16 @@ where
         endpoint,
         node_port: 0,
         port: 0,
-        // Of the address alone, because later fragments have no ports: all of a packet go in one tunnel.
-        hash: hash::flow(&SecretKeys, 0, packet.source, (0, 0)),
+        // The tunnel takes no more of it.
+        hash: (hash as u64) << 32,
     };
-    match carry(frame, packet, &to, now()) {
-        // Nobody is told of a later fragment (RFC 1122, 3.2.2), and of an error neither.
-        Err(Reason::TooBig) if part.is_first() && matches!(packet.protocol, TCP | UDP) => {
-            too_big::answer(frame)
-        }
-        outcome => outcome,
+    let outcome = carry(frame, packet, &to, now());
+    // Nobody is told of a later fragment (RFC 1122, 3.2.2), and of an error neither.
+    let may_be_told = part.is_first() && matches!(packet.protocol, TCP | UDP);
+    if outcome == Err(Reason::TooBig) && !may_be_told {
+        cpu().ok_or(Reason::Inconsistent)?.limit = 0;
     }
+    outcome
 }
 
 /// Mode `dsr`: as it is, to the endpoint's link-layer address.

@@ -14,13 +14,13 @@ use aya_ebpf::{
         BPF_FIB_LKUP_RET_FRAG_NEEDED, BPF_FIB_LKUP_RET_NO_NEIGH, BPF_FIB_LKUP_RET_SUCCESS,
         TC_ACT_SHOT, TC_ACT_UNSPEC, bpf_fib_lookup as FibLookup, bpf_redir_neigh as Neighbour,
     },
-    helpers::{bpf_fib_lookup, bpf_redirect_neigh},
+    helpers::{bpf_fib_lookup, bpf_redirect_neigh, bpf_skb_change_tail},
     programs::TcContext,
 };
 use lb_common::{
     address::{Address as _, IPV4, V4, V6},
     frame::Ethernet,
-    record::{HAND_OVER_MAC, HAND_OVER_TO},
+    record::{HAND_OVER_CUT, HAND_OVER_MAC, HAND_OVER_TO},
     verdict::Reason,
 };
 use network_types::ip::{Ipv4Hdr, Ipv6Hdr};
@@ -30,6 +30,8 @@ use crate::forward::{Question, Route as _};
 use crate::maps::{ENDPOINTS, cpu};
 
 const NETWORK: usize = size_of::<Ethernet>();
+const IPV4_LENGTH: usize = NETWORK + offset_of!(Ipv4Hdr, tot_len);
+const IPV6_LENGTH: usize = NETWORK + offset_of!(Ipv6Hdr, payload_len);
 const IPV4_ADDRESSES: usize = NETWORK + offset_of!(Ipv4Hdr, src_addr);
 const IPV6_ADDRESSES: usize = NETWORK + offset_of!(Ipv6Hdr, src_addr);
 
@@ -40,6 +42,7 @@ pub fn run(ctx: &TcContext) -> i32 {
     let question = &mut question.0;
     let asked = match ctx.load::<[u8; 6]>(0) {
         Ok(HAND_OVER_MAC) => towards_destination(ctx, question),
+        Ok(HAND_OVER_CUT) => cut(ctx).and_then(|()| towards_destination(ctx, question)),
         Ok([a, b, c, d, high, low]) if [a, b, c, d] == HAND_OVER_TO => {
             towards_endpoint(u16::from_be_bytes([high, low]), question)
         }
@@ -56,6 +59,23 @@ pub fn run(ctx: &TcContext) -> i32 {
             TC_ACT_SHOT
         }
     }
+}
+
+/// Ends the frame with its IP packet.
+///
+/// XDP leaves that to us where a frame lies in several buffers: see [`crate::frame`].
+#[inline(always)]
+fn cut(ctx: &TcContext) -> Option<()> {
+    let length = match ctx.load::<u8>(NETWORK).ok()? >> 4 {
+        4 => u16::from_be_bytes(ctx.load(IPV4_LENGTH).ok()?) as usize,
+        _ => {
+            let payload: [u8; 2] = ctx.load(IPV6_LENGTH).ok()?;
+            size_of::<Ipv6Hdr>() + u16::from_be_bytes(payload) as usize
+        }
+    };
+    // SAFETY: `skb` is valid while the program runs.
+    let refused = unsafe { bpf_skb_change_tail(ctx.skb.skb, (NETWORK + length) as u32, 0) };
+    (refused == 0).then_some(())
 }
 
 /// Asks the way to the packet's destination.

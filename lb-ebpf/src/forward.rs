@@ -117,7 +117,7 @@ pub type Delivery = u32;
 /// The way to an endpoint, in its lane.
 ///
 /// # Errors
-/// [`Reason::TooBig`], and [`XdpFrame::limit`] tells what is not; or that there is no way.
+/// [`Reason::TooBig`], and [`Cpu::limit`] tells what is not; or that there is no way.
 #[inline(always)]
 pub fn to_endpoint<A: Route>(
     frame: &mut XdpFrame,
@@ -133,7 +133,7 @@ pub fn to_endpoint<A: Route>(
         hop.copy(cpu.next_hops.at(place));
         hop.name = if is_resolved { now } else { 0 };
     }
-    delivery(frame, &cpu.lanes[lane].hop, parcel)
+    delivery(frame, &cpu.lanes[lane].hop, parcel).map_err(|limit| too_big(cpu, limit))
 }
 
 /// The way to a client, by its place among the processor's next hops.
@@ -148,8 +148,8 @@ pub fn to_client<A: Route>(
     now: u32,
 ) -> Result<(usize, Delivery), Reason> {
     let (place, _) = way(frame, cpu, parcel, now)?;
-    let delivery = delivery(frame, cpu.next_hops.at(place), parcel)?;
-    Ok((place, delivery))
+    let delivery = delivery(frame, cpu.next_hops.at(place), parcel);
+    Ok((place, delivery.map_err(|limit| too_big(cpu, limit))?))
 }
 
 /// Place of the next hop to any destination, and whether it is known to the end.
@@ -164,17 +164,26 @@ fn way<A: Route>(
     let destination = hash::destination(&SecretKeys, parcel.to.destination, ingress);
     match cpu.next_hops.find(destination, ingress, now) {
         Some(place) => Ok((place, true)),
-        None => word::to_way(ask(frame, cpu, parcel.question(), destination)),
+        None => {
+            // The kernel does not say what would not be too big.
+            cpu.limit = 0;
+            word::to_way(ask(frame, cpu, parcel.question(), destination))
+        }
     }
 }
 
-/// How a parcel gets there.
 #[inline(always)]
-fn delivery<A>(
-    frame: &mut XdpFrame,
-    hop: &NextHop,
-    parcel: &Parcel<A>,
-) -> Result<Delivery, Reason> {
+fn too_big(cpu: &mut Cpu, limit: u32) -> Reason {
+    cpu.limit = limit as u64;
+    Reason::TooBig
+}
+
+/// How a parcel gets there.
+///
+/// # Errors
+/// Bytes of the largest IP packet that would.
+#[inline(always)]
+fn delivery<A>(frame: &XdpFrame, hop: &NextHop, parcel: &Parcel<A>) -> Result<Delivery, u32> {
     if parcel.length as u32 + parcel.added as u32 <= hop.mtu {
         return Ok(hop.delivery as u32);
     }
@@ -183,8 +192,7 @@ fn delivery<A>(
     if parcel.added == 0 && maps::egress(frame.ingress()) & egress::GENERIC != 0 {
         return Ok(NextHop::HAND_OVER as u32);
     }
-    frame.limit = hop.mtu - parcel.added as u32;
-    Err(Reason::TooBig)
+    Err(hop.mtu.wrapping_sub(parcel.added as u32))
 }
 
 /// Sends a packet that was turned already, where its own header says.
@@ -208,7 +216,10 @@ fn turned_family<A: Parts + Route>(frame: &mut XdpFrame, offset: usize) -> Outco
         destination_port: 0,
     };
     let cpu = maps::cpu().ok_or(Reason::Inconsistent)?;
-    let (place, delivery) = to_client(frame, cpu, &Parcel::of(packet, to), now())?;
+    let way = to_client(frame, cpu, &Parcel::of(packet, to), now());
+    // Nobody is told: its sender would not know the packet again.
+    cpu.limit = 0;
+    let (place, delivery) = way?;
     send(frame, cpu.next_hops.at(place), delivery, &mut cpu.reasons)
 }
 

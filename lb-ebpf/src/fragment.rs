@@ -12,6 +12,7 @@ use lb_common::{
 };
 
 use crate::elsewhere::Elsewhere;
+use crate::flow::ToEndpoint;
 use crate::frame::{Turn, XdpFrame};
 use crate::maps::{FRAGMENTS, FlowMap, cpu, fragment_way, now};
 use crate::rare::Rare;
@@ -22,8 +23,8 @@ use crate::{count, flow, service};
 pub struct Turned {
     /// Endpoint id of its flow.
     pub endpoint: u16,
-    /// Bytes of the IP packet.
-    pub length: u16,
+    /// Bytes of the IP packet; of a carried one the upper half of its flow's hash.
+    pub word: u32,
     /// [`FragmentWay::TO_ENDPOINT`], [`FragmentWay::TO_CLIENT`] or [`FragmentWay::CARRIED`].
     pub side: u8,
 }
@@ -37,14 +38,14 @@ impl Turned {
         };
         let lane = cpu.lane(self.endpoint);
         if self.side == FragmentWay::TO_ENDPOINT {
-            count::packet_in(lane, self.length);
+            count::packet_in(lane, self.word as u16);
         } else {
-            count::packet_out(lane, self.length);
+            count::packet_out(lane, self.word as u16);
         }
     }
 }
 
-/// What becomes of a first fragment.
+/// What becomes of a first fragment that is turned.
 struct Way<A> {
     to: Tuple<A>,
     endpoint: u16,
@@ -80,9 +81,18 @@ where
         return turn_later(frame, &part);
     }
     let (packet, now) = (part.with_ports(frame)?, now());
-    let way = match service::find(&packet) {
-        Some(service) => way_to_endpoint(&packet, service, now)?,
-        None => way_to_client(&packet, now)?,
+    let way = if let Some(service) = service::find(&packet) {
+        let to = to_endpoint(&packet, service, now)?;
+        if to.endpoint.mode != mode::NAT {
+            return Ok(carried(&part, &to, now));
+        }
+        Way {
+            to: to.tuple(),
+            endpoint: to.id,
+            side: FragmentWay::TO_ENDPOINT,
+        }
+    } else {
+        way_to_client(&packet, now)?
     };
     turn_first(frame, &part, &packet, &way, now)
 }
@@ -103,11 +113,11 @@ where
 }
 
 #[inline(always)]
-fn way_to_endpoint<A>(
+fn to_endpoint<A>(
     packet: &Packet<A>,
     service: (u16, &'static Service),
     now: u32,
-) -> Result<Way<A>, Reason>
+) -> Result<ToEndpoint, Reason>
 where
     A: Client + Rare,
     FlowMap: Flows<A>,
@@ -115,17 +125,7 @@ where
     if packet.hops <= 1 {
         return Err(Reason::Expiring);
     }
-    let to = flow::of_client(packet, service, now)?;
-    let (tuple, side) = if to.endpoint.mode == mode::NAT {
-        (to.tuple(), FragmentWay::TO_ENDPOINT)
-    } else {
-        (unchanged(packet), FragmentWay::CARRIED)
-    };
-    Ok(Way {
-        to: tuple,
-        endpoint: to.id,
-        side,
-    })
+    flow::of_client(packet, service, now)
 }
 
 #[inline(always)]
@@ -145,7 +145,7 @@ where
     })
 }
 
-/// Turns a first fragment if its flow is translated, and remembers how.
+/// Turns a first fragment, and remembers how.
 #[inline(always)]
 fn turn_first<A: Rewrite, F: Turn>(
     frame: &mut F,
@@ -155,35 +155,43 @@ fn turn_first<A: Rewrite, F: Turn>(
     now: u32,
 ) -> Result<Turned, Reason> {
     if !part.is_whole() {
-        remember(part, way, now);
+        let addresses = (way.to.source.wide(), way.to.destination.wide());
+        remember(part, addresses, (way.endpoint, way.side), now);
     }
-    if way.side != FragmentWay::CARRIED {
-        frame.turn(packet, &way.to).ok_or(Reason::Inconsistent)?;
-    }
+    frame.turn(packet, &way.to).ok_or(Reason::Inconsistent)?;
     Ok(Turned {
         endpoint: way.endpoint,
-        length: packet.length,
+        word: packet.length as u32,
         side: way.side,
     })
 }
 
+/// Leaves a first fragment as it is, to be carried in its flow's tunnel, and remembers which.
 #[inline(always)]
-fn unchanged<A: Copy>(packet: &Packet<A>) -> Tuple<A> {
-    Tuple {
-        source: packet.source,
-        destination: packet.destination,
-        source_port: packet.source_port,
-        destination_port: packet.destination_port,
+fn carried<A: Address>(part: &Part<A>, to: &ToEndpoint, now: u32) -> Turned {
+    let (word, side) = ((to.hash >> 32) as u32, FragmentWay::CARRIED);
+    if !part.is_whole() {
+        remember(part, ([word as u64, 0], [0; 2]), (to.id, side), now);
+    }
+    Turned {
+        endpoint: to.id,
+        word,
+        side,
     }
 }
 
 #[inline(always)]
-fn remember<A: Address>(part: &Part<A>, way: &Way<A>, now: u32) {
+fn remember<A: Address>(
+    part: &Part<A>,
+    (source, destination): ([u64; 2], [u64; 2]),
+    (endpoint, side): (u16, u8),
+    now: u32,
+) {
     let way = FragmentWay {
-        source: way.to.source.wide(),
-        destination: way.to.destination.wide(),
-        endpoint: way.endpoint,
-        side: way.side,
+        source,
+        destination,
+        endpoint,
+        side,
         zero: 0,
         since: now,
     };
@@ -205,18 +213,21 @@ fn turn_later<A: Rewrite, F: Frame>(frame: &mut F, part: &Part<A>) -> Result<Tur
     if packet.hops <= 1 {
         return Err(Reason::Expiring);
     }
-    let to = Tuple {
-        source: A::from_wide(way.source),
-        destination: A::from_wide(way.destination),
-        source_port: 0,
-        destination_port: 0,
-    };
-    if way.side != FragmentWay::CARRIED {
+    let word = if way.side == FragmentWay::CARRIED {
+        way.hash()
+    } else {
+        let to = Tuple {
+            source: A::from_wide(way.source),
+            destination: A::from_wide(way.destination),
+            source_port: 0,
+            destination_port: 0,
+        };
         rewrite_addresses(frame, packet, &to).ok_or(Reason::Inconsistent)?;
-    }
+        packet.length as u32
+    };
     Ok(Turned {
         endpoint: way.endpoint,
-        length: packet.length,
+        word,
         side: way.side,
     })
 }

@@ -3,7 +3,8 @@
 use core::hint;
 
 use aya_ebpf::{
-    helpers::{bpf_xdp_adjust_head, bpf_xdp_adjust_tail},
+    Global,
+    helpers::{bpf_xdp_adjust_head, bpf_xdp_adjust_tail, bpf_xdp_get_buff_len},
     programs::XdpContext,
 };
 use lb_common::{
@@ -19,7 +20,13 @@ pub trait Turn: Frame {
     fn turn<A: Rewrite>(&mut self, packet: &Packet<A>, to: &Tuple<A>) -> Option<()>;
 }
 
-/// A frame, its bytes checked at each access.
+/// 1 if the kernel gives frames that lie in several buffers to the program (since 5.18), and has the
+/// helper that tells their length. Set by the loader.
+#[unsafe(no_mangle)]
+static FRAGS: Global<u8> = Global::new(0);
+
+/// A frame, its bytes checked at each access. Of one that lies in several buffers only those in the first
+/// are there: drivers put all headers in it.
 pub struct XdpFrame {
     /// What the kernel calls the program with.
     pub ctx: XdpContext,
@@ -27,8 +34,6 @@ pub struct XdpFrame {
     /// access: the compiler would read them anew each time.
     start: usize,
     end: usize,
-    /// Largest IP packet that would have gone where this one is too big for.
-    pub limit: u32,
 }
 
 impl XdpFrame {
@@ -36,12 +41,18 @@ impl XdpFrame {
     #[inline(always)]
     pub fn new(ctx: XdpContext) -> Self {
         let (start, end) = (ctx.data(), ctx.data_end());
-        Self {
-            ctx,
-            start,
-            end,
-            limit: 0,
+        Self { ctx, start, end }
+    }
+
+    /// Whether all of it lies in one buffer.
+    #[inline(always)]
+    pub fn is_whole(&self) -> bool {
+        if FRAGS.load() == 0 {
+            return true;
         }
+        // SAFETY: the context is the program's own.
+        let length = unsafe { bpf_xdp_get_buff_len(self.ctx.ctx) };
+        length == (self.end - self.start) as u64
     }
 
     /// Index of the interface the frame came in on.
@@ -115,6 +126,11 @@ impl Elastic for XdpFrame {
 
     #[inline(always)]
     fn cut(&mut self, length: usize) -> Option<()> {
+        // Where the program runs on an skb (on veth), kernels do not follow everywhere what it does to
+        // buffers other than the first.
+        if !self.is_whole() {
+            return None;
+        }
         let there = self.end - self.start;
         if length > there {
             return None;

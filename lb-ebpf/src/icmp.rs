@@ -16,10 +16,13 @@ use crate::maps::{FlowMap, answers_echo, now};
 use crate::rare::Rare;
 use crate::{flow, service};
 
+/// Endpoint id, and the upper half of the hash of the flow whose packets are carried there.
+type Carried = (u16, u32);
+
 /// Turns a packet that may be a message. Tells the endpoint that it is to be carried to as it is, if there
 /// is one: then it was not turned.
 #[inline(always)]
-pub fn turn<F: Frame>(frame: &mut F) -> Result<Option<u16>, Reason> {
+pub fn turn<F: Frame>(frame: &mut F) -> Result<Option<Carried>, Reason> {
     match parse::network(frame)? {
         Network::V4(offset) => turn_family::<V4, _>(frame, offset),
         Network::V6(offset) => turn_family::<V6, _>(frame, offset),
@@ -27,7 +30,7 @@ pub fn turn<F: Frame>(frame: &mut F) -> Result<Option<u16>, Reason> {
 }
 
 #[inline(always)]
-fn turn_family<A, F>(frame: &mut F, offset: usize) -> Result<Option<u16>, Reason>
+fn turn_family<A, F>(frame: &mut F, offset: usize) -> Result<Option<Carried>, Reason>
 where
     F: Frame,
     A: Messages + Elsewhere + RewriteEcho + RewriteQuote + Client + Rare,
@@ -54,7 +57,7 @@ fn turn_request<A: RewriteEcho, F: Frame>(
 /// Turns an error towards who sent the quoted packet. The flow does not hear of it: anybody may have sent
 /// it.
 #[inline(always)]
-fn turn_error<A, F>(frame: &mut F, error: &Error<A>) -> Result<Option<u16>, Reason>
+fn turn_error<A, F>(frame: &mut F, error: &Error<A>) -> Result<Option<Carried>, Reason>
 where
     F: Frame,
     A: Elsewhere + RewriteQuote + Client + Rare,
@@ -72,7 +75,7 @@ where
 
 /// What an answer's addresses and ports would become, or the endpoint that would get it as it is.
 #[inline(always)]
-fn way<A>(answer: &Packet<A>) -> Option<(Tuple<A>, Option<u16>)>
+fn way<A>(answer: &Packet<A>) -> Option<(Tuple<A>, Option<Carried>)>
 where
     A: Elsewhere + Client + Rare,
     FlowMap: Flows<A>,
@@ -80,7 +83,9 @@ where
     let now = now();
     if let Some(service) = service::find(answer) {
         let to = flow::known_of_client(answer, service, now)?;
-        Some((to.tuple(), (to.endpoint.mode != mode::NAT).then_some(to.id)))
+        let carried = (to.id, (to.hash >> 32) as u32);
+        let is_carried = to.endpoint.mode != mode::NAT;
+        Some((to.tuple(), is_carried.then_some(carried)))
     } else {
         flow::known_of_endpoint(answer, now).map(|(_, to)| (to.tuple(), None))
     }

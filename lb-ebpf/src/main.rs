@@ -58,24 +58,31 @@ use aya_ebpf::{
 };
 
 /// Every frame that comes in on an attached interface.
-#[xdp]
+#[xdp(frags)]
 #[inline(always)]
 pub fn lb(ctx: XdpContext) -> u32 {
     pipeline::run(ctx)
 }
 
 /// Every frame with a fragment, from [`lb`].
-#[xdp]
+#[xdp(frags)]
 #[inline(always)]
 pub fn lb_fragment(ctx: XdpContext) -> u32 {
     aside::run_fragment(ctx)
 }
 
 /// Every frame with an IP packet that is neither TCP nor UDP, from [`lb`].
-#[xdp]
+#[xdp(frags)]
 #[inline(always)]
 pub fn lb_message(ctx: XdpContext) -> u32 {
     aside::run_message(ctx)
+}
+
+/// Every frame that is larger than its way out, from the others.
+#[xdp(frags)]
+#[inline(always)]
+pub fn lb_too_big(ctx: XdpContext) -> u32 {
+    too_big::run(ctx)
 }
 
 /// Every frame that [`lb`] passed to the kernel, on the same interface.
@@ -87,6 +94,7 @@ pub fn lb_deliver(ctx: TcContext) -> i32 {
 
 /// Every frame that comes in on an interface that leads to endpoints and that [`lb`] is not attached to.
 #[classifier]
+#[inline(always)]
 pub fn lb_local(ctx: TcContext) -> i32 {
     local::run(ctx)
 }

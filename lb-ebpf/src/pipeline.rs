@@ -21,7 +21,7 @@ use crate::forward::{self, Parcel, Route};
 use crate::frame::XdpFrame;
 use crate::maps::{FlowMap, cpu, go_on, now};
 use crate::rare::Rare;
-use crate::{count, flow, service, too_big};
+use crate::{count, flow, service};
 
 /// From the frame to the action.
 #[inline(always)]
@@ -29,29 +29,24 @@ pub fn run(ctx: XdpContext) -> u32 {
     // Before anything is in registers: a call takes most of them.
     let now = now();
     let mut frame = XdpFrame::new(ctx);
-    match balance(&mut frame, now) {
-        Ok(action) => action,
-        Err(reason) => otherwise(&mut frame, reason),
-    }
+    balance(&mut frame, now).unwrap_or_else(|reason| refuse(&frame, reason))
 }
 
-/// What becomes of a packet that was not sent.
+/// What becomes of a packet that was not sent: another program's, or passed or dropped.
 #[inline(always)]
-fn otherwise(frame: &mut XdpFrame, reason: Reason) -> u32 {
+pub fn refuse(frame: &XdpFrame, reason: Reason) -> u32 {
     match reason {
         Reason::Fragment => go_on(&frame.ctx, ways::FRAGMENT),
         Reason::OtherProtocol => go_on(&frame.ctx, ways::MESSAGE),
-        Reason::TooBig => {
-            return too_big::answer(frame).unwrap_or_else(|reason| refuse(frame, reason));
-        }
+        Reason::TooBig => go_on(&frame.ctx, ways::TOO_BIG),
         _ => {}
     }
-    refuse(frame, reason)
+    conclude(frame, reason)
 }
 
 /// Passes or drops a packet, and counts why.
 #[inline(always)]
-pub fn refuse(frame: &XdpFrame, reason: Reason) -> u32 {
+pub fn conclude(frame: &XdpFrame, reason: Reason) -> u32 {
     if let Some(cpu) = cpu() {
         count::reason(cpu, reason);
     }

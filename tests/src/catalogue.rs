@@ -14,11 +14,13 @@
 //! | `million` | a million prefixes |
 //! | `fragment` | the first fragment of a packet, and the others |
 //! | `message` | ICMP errors about a flow, echo requests |
+//! | `jumbo` | frames in several buffers |
 //! | `room` | what happens when there is no room |
 
 mod flow;
 mod forward;
 mod fragment;
+mod jumbo;
 mod local;
 mod message;
 mod million;
@@ -33,6 +35,7 @@ mod world;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use lb_tests::node::{Load, Node};
+use lb_userspace::dataplane::takes_frags;
 use libtest_mimic::{Failed, Trial};
 
 use stage::Stage;
@@ -66,6 +69,12 @@ pub fn trials() -> Vec<Trial> {
         play(&mut node, million::play)
     });
     trials.push(trial_of_million);
+    let of_large = Shared::with(jumbo::LOAD);
+    let are_taken = takes_frags().unwrap_or(false);
+    trials.extend(jumbo::CASES.iter().map(|&(name, case)| {
+        let shared = of_large.clone();
+        trial(name, move || shared.play(case)).with_ignored_flag(!are_taken)
+    }));
     trials.extend(room::CASES.iter().map(|&(name, load, case)| {
         trial(name, move || {
             play(
@@ -84,14 +93,24 @@ fn trial(name: &str, run: impl FnOnce() -> Result<(), Failed> + Send + 'static) 
 /// One node for all cases that need no other: each has clients of its own. It is taken down with the
 /// last case.
 #[derive(Clone, Default)]
-struct Shared(Arc<Mutex<Option<Node>>>);
+struct Shared {
+    node: Arc<Mutex<Option<Node>>>,
+    load: Load,
+}
 
 impl Shared {
+    fn with(load: Load) -> Self {
+        Self {
+            load,
+            ..Self::default()
+        }
+    }
+
     fn play(&self, case: fn(&mut Stage<'_>)) -> Result<(), Failed> {
         // A case that failed leaves nothing behind that another one minds.
-        let mut node = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut node = self.node.lock().unwrap_or_else(PoisonError::into_inner);
         if node.is_none() {
-            *node = Some(Node::new(Load::default()).map_err(|error| format!("{error:#}"))?);
+            *node = Some(Node::new(self.load).map_err(|error| format!("{error:#}"))?);
         }
         node.as_mut().map_or(Ok(()), |node| play(node, case))
     }

@@ -11,7 +11,8 @@ use anyhow::{Context as _, Result, anyhow};
 use lb_common::limits::TICK_SHIFT;
 use lb_common::verdict::Reason;
 use lb_tests::model::{Model, Prediction};
-use lb_tests::node::{Load, Node, Port, SEED};
+use lb_tests::node::{LARGE_MTU, Load, Node, Port, SEED};
+use lb_userspace::dataplane::takes_frags;
 use libtest_mimic::Trial;
 use nix::time::{ClockId, clock_gettime};
 
@@ -38,7 +39,15 @@ pub fn trials(flags: &Flags) -> Vec<Trial> {
 }
 
 fn compare(packets: u64, seed: u64) -> Result<()> {
-    let mut node = Node::new(Load::default())?;
+    let mtu = if takes_frags()? {
+        LARGE_MTU
+    } else {
+        Load::default().mtu
+    };
+    let mut node = Node::new(Load {
+        mtu,
+        ..Load::default()
+    })?;
     node.within(|node| Comparison::new(node, seed)?.run(packets))?
 }
 
@@ -56,7 +65,8 @@ impl<'a> Comparison<'a> {
         let model = Model::new(SEED, first..=last, node.routes());
         let counted = node.reasons()?;
         let scene = Scene::new(seed);
-        let traffic = Traffic::new(seed, [node.client, node.one, node.two]);
+        let ports = [node.client, node.one, node.two];
+        let traffic = Traffic::new(seed, ports, node.mtu());
         Ok(Self {
             node,
             model,

@@ -29,12 +29,14 @@ use lb_userspace::table::{self, SlotCount, Table};
 use lb_userspace::weights::Weight;
 
 use crate::packet::{Mac, TCP, UDP};
+pub use decide::ONE_BUFFER;
 use fragment::Fragments;
 pub use life::Idle;
 use life::Life;
 use message::Error;
 use part::Part;
 pub use read::{Read, read};
+use too_big::told_of;
 pub use too_big::too_big;
 use turn::turn;
 pub use wrap::Carry;
@@ -497,7 +499,13 @@ impl Prediction {
             Turned::Later(part, addresses) => fragment::turn(&self.before, part, *addresses),
             Turned::Error(error, to) => message::turn_error(&self.before, error, *to),
             Turned::Echo(part) => message::turn_echo(&self.before, part),
-            Turned::Told(mtu) => too_big(&self.before, *mtu),
+            Turned::Told(mtu) => {
+                let mut told = too_big(&self.before, *mtu);
+                if sent.destination_mac.is_some() {
+                    told.extend(&self.before[told_of(&self.before)..]);
+                }
+                told
+            }
         };
         if let Some(destination) = sent.destination_mac {
             frame[..6].copy_from_slice(&destination);

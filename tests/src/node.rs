@@ -48,6 +48,8 @@ pub struct Load {
     pub flows: u32,
     /// First and last node port.
     pub ports: (u16, u16),
+    /// Largest IP packet of every segment but that of endpoints `10.64.1.x`, which has 1500 bytes.
+    pub mtu: u16,
 }
 
 impl Default for Load {
@@ -55,6 +57,7 @@ impl Default for Load {
         Self {
             flows: 1 << 16,
             ports: (10_240, 29_999),
+            mtu: PLAIN_MTU,
         }
     }
 }
@@ -71,6 +74,7 @@ pub struct Node {
     /// The side of endpoints `10.64.2.x`.
     pub two: Port,
     clients: u16,
+    mtu: u16,
     lab: Lab,
 }
 
@@ -92,6 +96,10 @@ const NEIGHBOURS: [(u8, u8); 6] = [(0, 2), (0, 50), (1, 2), (1, 3), (2, 2), (2, 
 const CLIENTS_V4: &str = "198.18.0.0/15";
 const CLIENTS_V6: &str = "2001:db8::/32";
 const SEGMENTS: [&str; 3] = ["client", "one", "two"];
+/// Largest IP packet of ordinary segments.
+const PLAIN_MTU: u16 = 1500;
+/// Of a node for large frames.
+pub const LARGE_MTU: u16 = 9000;
 
 /// MAC address of a neighbour.
 #[must_use]
@@ -109,7 +117,10 @@ impl Node {
     /// # Errors
     /// If there is no root, or the kernel refuses something.
     pub fn new(load: Load) -> Result<Self> {
-        let lab = Topology::two_nets().build()?;
+        let lab = Topology::two_nets().mtu(load.mtu).build()?;
+        let plain = PLAIN_MTU.to_string();
+        let small = ["link", "set", "dev", SEGMENTS[1], "mtu", &plain];
+        lab.node().ip(&small)?;
         let index = |segment: u8| -> Result<Port> {
             let name = SEGMENTS[usize::from(segment)];
             let mac = node_mac(segment);
@@ -144,6 +155,7 @@ impl Node {
             one,
             two,
             clients: 0,
+            mtu: load.mtu,
             lab,
         })
     }
@@ -282,10 +294,17 @@ impl Node {
         client(self.clients)
     }
 
+    /// Largest IP packet of the segments where large ones go.
+    #[must_use]
+    pub fn mtu(&self) -> u16 {
+        self.mtu
+    }
+
     /// Where the node's kernel sends what.
     pub fn routes(&self) -> impl Fn(IpAddr) -> Route + Send + 'static {
         let ports = [self.client, self.one, self.two];
-        move |destination| route(ports, destination)
+        let mtus = [self.mtu, PLAIN_MTU, self.mtu];
+        move |destination| route(ports, mtus, destination)
     }
 
     fn dataplane(&self) -> Result<&Dataplane> {
@@ -314,7 +333,7 @@ pub fn client(number: u16) -> (IpAddr, IpAddr) {
     (Ipv4Addr::new(198, 18, high, low).into(), v6.into())
 }
 
-fn route(ports: [Port; 3], destination: IpAddr) -> Route {
+fn route(ports: [Port; 3], mtus: [u16; 3], destination: IpAddr) -> Route {
     let (segment, host) = match destination {
         IpAddr::V4(v4) => match v4.octets() {
             [198, 18 | 19, _, _] => (0, 2),
@@ -340,7 +359,7 @@ fn route(ports: [Port; 3], destination: IpAddr) -> Route {
         interface: index,
         source: mac,
         destination: mac_of(segment, host),
-        mtu: 1500,
+        mtu: mtus[usize::from(segment)].into(),
     }
 }
 

@@ -47,7 +47,7 @@ static WALK: Array<Stop> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 static PROGRAM: ProgramArray = ProgramArray::with_max_entries(1, 0);
 
 /// The next packet, to the program under test.
-#[xdp]
+#[xdp(frags)]
 pub fn driver(ctx: XdpContext) -> u32 {
     let mut frame = XdpFrame::new(ctx);
     if place(&mut frame).is_some() {
@@ -59,13 +59,13 @@ pub fn driver(ctx: XdpContext) -> u32 {
 }
 
 /// Sends the frame back as it is: with it, a run costs what the driver costs.
-#[xdp]
+#[xdp(frags)]
 pub fn transmit(_ctx: XdpContext) -> u32 {
     xdp_action::XDP_TX
 }
 
 /// The least a load balancer could do.
-#[xdp]
+#[xdp(frags)]
 pub fn swap_macs(ctx: XdpContext) -> u32 {
     let mut frame = XdpFrame::new(ctx);
     let Some(ethernet) = frame.header_mut::<Ethernet>(0) else {

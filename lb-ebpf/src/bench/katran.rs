@@ -63,7 +63,7 @@ static STATS: PerCpuArray<Stats> = PerCpuArray::with_max_entries(1024, 0);
 static REALS_STATS: PerCpuArray<Stats> = PerCpuArray::with_max_entries(4096, 0);
 
 /// Every frame.
-#[xdp]
+#[xdp(frags)]
 pub fn katran(ctx: XdpContext) -> u32 {
     let frame = XdpFrame::new(ctx);
     let sent = match parse::network(&frame) {

@@ -56,7 +56,7 @@ static FLOWS6: LruHashMap<[u64; 5], Flow> = LruHashMap::with_max_entries(1, 0);
 static COUNTS: PerCpuArray<Count> = PerCpuArray::with_max_entries(4096, 0);
 
 /// Every frame.
-#[xdp]
+#[xdp(frags)]
 pub fn yardstick(ctx: XdpContext) -> u32 {
     let mut frame = XdpFrame::new(ctx);
     let sent = match parse::network(&frame) {

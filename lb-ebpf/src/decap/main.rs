@@ -38,7 +38,7 @@ static PACKETS: PerCpuArray<u64> = PerCpuArray::with_max_entries(2, 0);
 static TUNNEL_PORT: Global<u16> = Global::new(0);
 
 /// Every frame.
-#[xdp]
+#[xdp(frags)]
 pub fn decap(ctx: XdpContext) -> u32 {
     let mut frame = XdpFrame::new(ctx);
     match carried(&frame, TUNNEL_PORT.load()) {

@@ -15,12 +15,11 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
-use aya::Ebpf;
 use aya::programs::XdpMode as Attach;
 use aya::programs::links::{FdLink, PinnedLink};
 
 use super::hook::DELIVER;
-use super::object::{deliver, xdp};
+use super::object::Programs;
 use super::{Interface, XdpMode, bpffs, hook, interface};
 
 /// How long the kernel may take to take a program off, and how often it is asked.
@@ -34,7 +33,7 @@ const GONE_POLL: Duration = Duration::from_millis(1);
 /// If an interface does not exist or the kernel refuses. Interfaces that ran a program before still
 /// do.
 pub fn attach(
-    ebpf: &mut Ebpf,
+    programs: &mut Programs<'_>,
     pin_dir: &Path,
     wanted: &[Interface],
     notes: &mut Vec<String>,
@@ -50,9 +49,9 @@ pub fn attach(
     let mut running = Vec::new();
     for one in wanted {
         // First the program that takes what the other hands over.
-        hook::attach(DELIVER, deliver(ebpf)?, pin_dir, &one.name, notes)
+        hook::attach(DELIVER, programs.deliver()?, pin_dir, &one.name, notes)
             .with_context(|| format!("attach to the ingress hook of {}", one.name))?;
-        let mode = attach_xdp(ebpf, pin_dir, one, notes)
+        let mode = attach_xdp(programs, pin_dir, one, notes)
             .with_context(|| format!("attach XDP to {}", one.name))?;
         running.push(Interface {
             name: one.name.clone(),
@@ -104,18 +103,18 @@ fn runs_xdp(name: &str) -> bool {
 }
 
 fn attach_xdp(
-    ebpf: &mut Ebpf,
+    programs: &mut Programs<'_>,
     pin_dir: &Path,
     wanted: &Interface,
     notes: &mut Vec<String>,
 ) -> Result<XdpMode> {
-    let program = xdp(ebpf)?;
     for mode in [XdpMode::Native, XdpMode::Generic] {
         let path = xdp_pin(pin_dir, mode, &wanted.name);
         if !path.exists() {
             continue;
         }
         if wanted.mode == XdpMode::Auto || wanted.mode == mode {
+            let program = programs.xdp(mode)?;
             let link = FdLink::from(PinnedLink::from_pin(&path)?);
             match program.attach_to_link(link.try_into()?) {
                 Ok(link) => {
@@ -143,6 +142,7 @@ fn attach_xdp(
         } else {
             Attach::Skb
         };
+        let program = programs.xdp(*mode)?;
         match program.attach(&wanted.name, how) {
             Ok(link) => {
                 let link: FdLink = program.take_link(link)?.try_into()?;

@@ -13,9 +13,9 @@ use aya::{Ebpf, EbpfLoader, include_bytes_aligned};
 use lb_common::address::wide;
 
 use super::attach::{refuse_foreign, unpin};
-use super::{XdpMode, bpffs, interface};
+use super::{XdpMode, bpffs, frags, interface};
 
-static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/decap.bpf.o"));
+pub(super) static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/decap.bpf.o"));
 
 /// What to unpack, and where.
 #[derive(Clone, Debug)]
@@ -42,13 +42,13 @@ pub fn attach(wanted: &Decap) -> Result<XdpMode> {
         );
     }
     bpffs::prepare(&wanted.pin_dir)?;
-    let mut ebpf = load(wanted)?;
-    let program = program(&mut ebpf)?;
     for mode in [XdpMode::Native, XdpMode::Generic] {
         let path = pin(&wanted.pin_dir, mode, &wanted.interface);
         if !path.exists() {
             continue;
         }
+        let mut ebpf = load(wanted, mode)?;
+        let program = program(&mut ebpf)?;
         let link = FdLink::from(PinnedLink::from_pin(&path)?);
         if let Ok(link) = program.attach_to_link(link.try_into()?) {
             drop(program.take_link(link)?);
@@ -63,6 +63,8 @@ pub fn attach(wanted: &Decap) -> Result<XdpMode> {
         (XdpMode::Native, Attach::Driver),
         (XdpMode::Generic, Attach::Skb),
     ] {
+        let mut ebpf = load(wanted, mode)?;
+        let program = program(&mut ebpf)?;
         match program.attach(&wanted.interface, how) {
             Ok(link) => {
                 let link: FdLink = program.take_link(link)?.try_into()?;
@@ -94,10 +96,12 @@ pub fn detach(pin_dir: &Path, interface: &str) -> Result<bool> {
     Ok(was_there)
 }
 
-fn load(wanted: &Decap) -> Result<Ebpf> {
+/// Loads the program: for generic mode one that takes frames whole, see [`super::object::Programs`].
+fn load(wanted: &Decap, mode: XdpMode) -> Result<Ebpf> {
+    let takes_frags = mode == XdpMode::Native && frags::are_taken()?;
     let mut ebpf = EbpfLoader::new()
         .override_global("TUNNEL_PORT", &wanted.port, true)
-        .load(OBJECT)
+        .load(&frags::object(OBJECT, takes_frags))
         .context("load the maps of the program that unpacks")?;
     program(&mut ebpf)?
         .load()

@@ -28,6 +28,12 @@ pub const BASIC: u64 = 1;
 /// Frames can be redirected to the interface.
 pub const NDO_XMIT: u64 = 4;
 
+/// Frames in several buffers can be redirected to the interface.
+pub const NDO_XMIT_SG: u64 = 64;
+
+/// No packet up to this MTU lies in several buffers.
+const ONE_BUFFER: u32 = 1500;
+
 /// Largest MTU of a veth as it is made.
 const VETH_LARGEST_MTU: u32 = 65_535;
 
@@ -38,6 +44,8 @@ pub struct Link {
     pub kind: Option<String>,
     /// The XDP program on it.
     pub attached: Option<Attached>,
+    /// Largest IP packet in bytes it sends.
+    pub mtu: u32,
     /// Largest MTU in bytes it can be given.
     pub largest_mtu: Option<u32>,
     /// Whether its frames are those of Ethernet.
@@ -153,7 +161,9 @@ pub fn egress_bits(link: &Link, features: Option<u64>, runs_generic: bool) -> u3
         Some(features) => features & BASIC != 0,
         None => unknown,
     };
-    let takes_redirected = features.map_or(unknown, |it| it & NDO_XMIT != 0);
+    let takes_redirected = features.map_or(unknown, |it| {
+        it & NDO_XMIT != 0 && (it & NDO_XMIT_SG != 0 || link.mtu <= ONE_BUFFER)
+    });
     [
         (transmits, egress::TRANSMIT),
         (takes_redirected, egress::REDIRECT),
@@ -241,6 +251,9 @@ fn read(attributes: &RtAttrHandle<'_, Ifla>, is_ethernet: bool) -> Link {
     Link {
         kind: kind.ok(),
         attached: xdp.ok().and_then(|it| attached(&it)),
+        mtu: attributes
+            .get_attr_payload_as(Ifla::Mtu)
+            .unwrap_or_default(),
         largest_mtu: attributes.get_attr_payload_as(Ifla::MaxMtu).ok(),
         is_ethernet,
     }
@@ -391,6 +404,17 @@ mod tests {
         assert_eq!(bits(BASIC), egress::TRANSMIT);
         assert_eq!(bits(NDO_XMIT), egress::REDIRECT);
         assert_eq!(bits(BASIC | NDO_XMIT), BOTH);
+    }
+
+    #[test]
+    fn large_frames_are_not_redirected_to_what_takes_them_in_one_buffer_only() {
+        let large = Link {
+            mtu: 9000,
+            ..hardware()
+        };
+        let bits = |features| egress_bits(&large, Some(features), false);
+        assert_eq!(bits(BASIC | NDO_XMIT), egress::TRANSMIT);
+        assert_eq!(bits(BASIC | NDO_XMIT | NDO_XMIT_SG), BOTH);
     }
 
     #[test]

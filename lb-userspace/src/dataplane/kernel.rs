@@ -6,6 +6,7 @@ use aya::programs::ProgramType;
 use aya::sys::{BpfHelper, is_helper_supported};
 use nix::sys::utsname::uname;
 
+use super::frags;
 use super::interface::xdp_features_of_all;
 
 /// Fails on a kernel that the program cannot run on.
@@ -36,6 +37,13 @@ pub fn lacks() -> Result<Vec<String>> {
         notes.push(
             "this kernel does not tell what drivers can do with XDP (Linux 6.3 does): hardware is \
              taken to send what XDP gives it"
+                .to_owned(),
+        );
+    }
+    if !frags::are_taken()? {
+        notes.push(
+            "this kernel gives XDP programs no frames in several buffers (Linux 5.18 does): interfaces \
+             whose MTU is too large for one run it in generic mode"
                 .to_owned(),
         );
     }

@@ -6,6 +6,7 @@ mod bpffs;
 mod counters;
 pub mod decap;
 mod flows;
+mod frags;
 mod hook;
 mod interface;
 mod kernel;
@@ -32,11 +33,12 @@ use lb_common::record::{Endpoint, mode};
 
 use crate::desired::{Desired, Mode, Protocol};
 use crate::plan::{Ids, Image, Plan, Tables, Write};
+pub use frags::are_taken as takes_frags;
 pub use interface::{Attached, all as interfaces, index as interface_index};
 pub use kernel::{require as require_kernel, version as kernel_version};
 use local::Local;
 use maps::Maps;
-use object::Constants;
+use object::{Constants, Loading, Programs};
 pub use report::{
     AppliedService, Counters, EndpointInterface, EndpointInterfaces, EndpointReport, FlowReport,
     Hook, Interface, LiveFlows, News, Opened, Options, ReasonCount, Run, XdpMode,
@@ -85,17 +87,30 @@ impl Dataplane {
                 constants.buckets, constants.ports.0, constants.ports.1
             ));
         }
-        let mut ebpf = object::load(&options.pin_dir, &constants, options.log_packets)?;
-        if options.log_packets {
-            spawn_packet_log(&mut ebpf)?;
-        }
+        let load = |frags| -> Result<Ebpf> {
+            let loading = Loading {
+                frags,
+                log_packets: options.log_packets,
+            };
+            let mut ebpf = object::load(&options.pin_dir, &constants, loading)?;
+            if options.log_packets {
+                spawn_packet_log(&mut ebpf)?;
+            }
+            Ok(ebpf)
+        };
+        let takes_frags = frags::are_taken()?;
+        let mut ebpf = load(takes_frags)?;
         let maps = Maps::new(&mut ebpf)?;
         if pinned.is_none() {
             maps.write_layout(&mut ebpf, &constants)?;
         }
         let image = maps.image(&mut ebpf)?;
-        let running = attach::attach(&mut ebpf, &options.pin_dir, &options.interfaces, &mut notes)?;
-        object::keep_aside(&mut ebpf, &options.pin_dir)?;
+        let plain = || load(false);
+        let plain: Option<&dyn Fn() -> Result<Ebpf>> = takes_frags.then_some(&plain);
+        let mut programs = Programs::new(&mut ebpf, plain);
+        let (pin_dir, wanted) = (&options.pin_dir, &options.interfaces);
+        let running = attach::attach(&mut programs, pin_dir, wanted, &mut notes)?;
+        programs.keep_aside(pin_dir)?;
         let opened = Opened {
             adopted: pinned.is_some(),
             interfaces: running.clone(),
@@ -409,6 +424,7 @@ impl Dataplane {
             let path = self.pin_dir.join(map);
             fs::remove_file(&path).with_context(|| format!("unpin {}", path.display()))?;
         }
+        object::unpin(&self.pin_dir.join(object::WAYS_OF_GENERIC))?;
         // Somebody else's file in it is somebody else's business.
         let _ = fs::remove_dir(&self.pin_dir);
         Ok(())

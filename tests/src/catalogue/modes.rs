@@ -321,7 +321,7 @@ pub const CASES: &[Case] = &[
         "fragments are carried as their flow's packets are, counted",
         |stage| {
             for world in stage.families() {
-                for (mode, endpoint) in ways(world) {
+                for (mode, endpoint) in ways(world, 1) {
                     let world = follow(stage, world, Udp, mode, endpoint);
                     let packet = datagram(world).label(7).payload(&[3; 4000]);
                     let pieces = packet.cut(1200);
@@ -330,8 +330,9 @@ pub const CASES: &[Case] = &[
                         for piece in &pieces {
                             carries(stage, world, piece, (mode, endpoint));
                         }
+                        carries(stage, world, &datagram(world), (mode, endpoint));
                     });
-                    assert_eq!((counted.opened, counted.packets_in), (1, 4));
+                    assert_eq!((counted.opened, counted.packets_in), (1, 5));
                     stage.passes(&pieces[1].clone().hops(1), Expiring);
                     // Whatever becomes of the service, the flow is not translated.
                     stage.follow(&[world.web_at(Udp, at(world.is_v4(), 2, 2))]);
@@ -364,14 +365,14 @@ pub const CASES: &[Case] = &[
         "errors about an endpoint's answers are carried to it as they came",
         |stage| {
             for world in stage.families() {
-                for (mode, endpoint) in ways(world) {
+                for (mode, endpoint) in ways(world, 1) {
                     let world = follow(stage, world, Tcp, mode, endpoint);
                     let hash = hash_of(world, TCP, CLIENT_PORT);
                     carries_by(stage, world, &syn(world), (mode, endpoint), hash);
                     let answer = syn(world).answered().ip_bytes();
                     let kind = if world.is_v4() { (3, 4) } else { (2, 0) };
                     let error = router_error(world, kind).payload(&answer);
-                    carries(stage, world, &error, (mode, endpoint));
+                    carries_by(stage, world, &error, (mode, endpoint), hash);
                     stage.passes(&error.hops(1), Expiring);
                     let other = between(world.client, world.vip).tcp(SYN, CLIENT_PORT + 1, WEB);
                     let error = router_error(world, kind).payload(&other.answered().ip_bytes());
@@ -420,7 +421,7 @@ fn service(world: World, protocol: Protocol, mode: Mode, endpoint: Endpoint) -> 
 }
 
 /// Makes the program follow a service; returns the world with a client that has no flows yet.
-fn follow(
+pub fn follow(
     stage: &mut Stage<'_>,
     world: World,
     protocol: Protocol,
@@ -510,15 +511,25 @@ fn tunnels(
     stage.leaves(packet, way, &outer);
 }
 
-/// Every mode that carries, with an endpoint it can reach.
-fn ways(world: World) -> [(Mode, Endpoint); 5] {
+/// Every mode that carries, with an endpoint on a segment that it can reach.
+pub fn ways(world: World, segment: u8) -> [(Mode, Endpoint); 5] {
     [
-        (Mode::Dsr, at(world.is_v4(), 1, 2)),
-        (Mode::Ipip, at(true, 1, 2)),
-        (Mode::Ipip, at(false, 1, 2)),
-        (GUE, at(true, 1, 2)),
-        (GUE, at(false, 1, 2)),
+        (Mode::Dsr, at(world.is_v4(), segment, 2)),
+        (Mode::Ipip, at(true, segment, 2)),
+        (Mode::Ipip, at(false, segment, 2)),
+        (GUE, at(true, segment, 2)),
+        (GUE, at(false, segment, 2)),
     ]
+}
+
+/// Bytes that a mode adds.
+pub fn overhead(mode: Mode, endpoint: Endpoint) -> usize {
+    let ip = if endpoint.address.is_ipv4() { 20 } else { 40 };
+    match mode {
+        Mode::Nat | Mode::Dsr => 0,
+        Mode::Ipip => ip,
+        Mode::Gue { .. } => ip + 8,
+    }
 }
 
 /// A router's error to the service's address.
@@ -526,15 +537,11 @@ fn router_error(world: World, (kind, code): (u8, u8)) -> Packet {
     between(world.other_client, world.vip).message(kind, code, [0, 0, 5, 0x14])
 }
 
-/// A fragment or a message leaves in the mode, in the tunnel that its source address names.
+/// A datagram, or a fragment of one, leaves in the mode, in its flow's tunnel.
 #[track_caller]
-fn carries(stage: &mut Stage<'_>, world: World, packet: &Packet, to: (Mode, Endpoint)) {
-    let keys = hash::keys(SEED);
-    let hash = match packet.source() {
-        IpAddr::V4(v4) => hash::flow(&keys, 0, V4::from_bytes(v4.octets()), (0, 0)),
-        IpAddr::V6(v6) => hash::flow(&keys, 0, V6::from_bytes(v6.octets()), (0, 0)),
-    };
-    carries_by(stage, world, packet, to, hash);
+pub fn carries(stage: &mut Stage<'_>, world: World, piece: &Packet, to: (Mode, Endpoint)) {
+    let hash = hash_of(world, UDP, CLIENT_PORT);
+    carries_by(stage, world, piece, to, hash);
 }
 
 #[track_caller]
@@ -545,7 +552,7 @@ fn carries_by(
     (mode, endpoint): (Mode, Endpoint),
     hash: u64,
 ) {
-    let way = stage.to(1, 2);
+    let way = stage.to(segment_of(endpoint), 2);
     let carried = if mode == Mode::Dsr {
         packet.clone().one_hop_on()
     } else {
@@ -553,6 +560,13 @@ fn carries_by(
         outer_of(outer, world, packet, mode, hash)
     };
     stage.leaves(packet, way, &carried);
+}
+
+fn segment_of(endpoint: Endpoint) -> u8 {
+    match endpoint.address.ip() {
+        IpAddr::V4(v4) => v4.octets()[2],
+        IpAddr::V6(v6) => v6.segments()[3] as u8,
+    }
 }
 
 /// The SYN leaves as another one, whatever the mode.

@@ -121,6 +121,7 @@ pub const CASES: &[Case] = &[
         Load {
             flows: 4096,
             ports: (10_240, 29_999),
+            mtu: 1500,
         },
         |stage| {
             for world in stage.families() {
@@ -152,10 +153,12 @@ pub const CASES: &[Case] = &[
 const TINY: Load = Load {
     flows: 1,
     ports: (10_240, 29_999),
+    mtu: 1500,
 };
 const FEW_PORTS: Load = Load {
     flows: 4096,
     ports: (10_240, 10_243),
+    mtu: 1500,
 };
 
 fn follow(stage: &mut Stage<'_>, world: World) {

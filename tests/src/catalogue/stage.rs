@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use lb_common::record::HAND_OVER_CUT;
 use lb_common::verdict::{Reason, Verdict};
 use lb_tests::model::{XDP_DROP, XDP_PASS, XDP_REDIRECT, XDP_TX, read};
 use lb_tests::node::{Node, Port, mac_of};
@@ -88,6 +89,22 @@ impl<'a> Stage<'a> {
         let told = lb_tests::model::too_big(&frame, mtu);
         assert_eq!(run.action, XDP_TX);
         assert_eq!(hex(&run.frame), hex(&told), "of {packet:?}");
+    }
+
+    /// As [`Stage::tells_the_sender`], of a packet in several buffers: the kernel is to cut the frame off
+    /// behind what the client is told, and to send it.
+    #[track_caller]
+    pub fn has_the_sender_told(&mut self, packet: &Packet, mtu: u32) {
+        let frame = packet.bytes();
+        let run = self.play(&frame, self.node.client, Reason::TooBigTold);
+        let told = lb_tests::model::too_big(&frame, mtu);
+        assert_eq!(run.action, XDP_PASS);
+        assert_eq!(run.frame[..6], HAND_OVER_CUT);
+        assert_eq!(
+            hex(&run.frame[6..told.len()]),
+            hex(&told[6..]),
+            "of {packet:?}"
+        );
     }
 
     /// The client's packet leaves on a way as this frame, but for its MAC addresses.

@@ -15,6 +15,9 @@ use lb_userspace::desired::{Protocol, Service};
 
 /// Forwarded packets that answers are made for.
 const REMEMBERED: usize = 2048;
+/// A frame with so much to carry lies in several buffers, whatever the kernel. With less, but for a few
+/// headers, it does not.
+const CLEARLY_IN_PIECES: usize = 3600;
 /// Clients, and source ports of each.
 const CLIENTS: u16 = 60;
 const PORTS: u16 = 30;
@@ -31,6 +34,8 @@ struct Asked {
 pub struct Traffic {
     pub(super) dice: Rng,
     pub(super) ports: [Port; 3],
+    /// Largest IP packet of a segment; now and then one is larger.
+    mtu: u16,
     /// Address, last port and protocol of each.
     pub(super) services: Vec<(SocketAddr, u16, u8)>,
     asked: Vec<Asked>,
@@ -39,11 +44,12 @@ pub struct Traffic {
 }
 
 impl Traffic {
-    pub fn new(seed: u64, ports: [Port; 3]) -> Self {
+    pub fn new(seed: u64, ports: [Port; 3], mtu: u16) -> Self {
         Self {
             dice: Rng::with_seed(seed),
             ports,
             services: Vec::new(),
+            mtu,
             asked: Vec::new(),
             next: VecDeque::new(),
         }
@@ -192,10 +198,12 @@ impl Traffic {
         (source, destination): (u16, u16),
         syn_percent: u8,
     ) -> Packet {
-        let length = if self.dice.u8(..10) == 0 {
-            self.dice.usize(..1600)
-        } else {
-            self.dice.usize(..40)
+        let length = match self.dice.u8(..40) {
+            0 if usize::from(self.mtu) > CLEARLY_IN_PIECES => self
+                .dice
+                .usize(CLEARLY_IN_PIECES..usize::from(self.mtu) + 100),
+            0..=3 => self.dice.usize(..1600),
+            _ => self.dice.usize(..40),
         };
         let payload: Vec<u8> = (0..length).map(|_| self.dice.u8(..)).collect();
         let packet = packet.payload(&payload);

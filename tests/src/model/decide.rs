@@ -174,6 +174,10 @@ impl Model {
     }
 }
 
+/// No larger frame lies in one buffer: a page has room for this beside what the kernel keeps there. Frames
+/// of nearly this length may lie in one or in two, by version.
+pub const ONE_BUFFER: usize = 3400;
+
 /// The sender of a packet is told, if the frame has what is quoted; of a fragment if it is the first one, and
 /// not turned yet.
 fn tell(frame: &[u8], turned: &Turned, mtu: u32) -> Result<(Reason, u32, Sent), Reason> {
@@ -185,12 +189,15 @@ fn tell(frame: &[u8], turned: &Turned, mtu: u32) -> Result<(Reason, u32, Sent), 
     if is_turned || frame.len() < packet.network + 128 {
         return Err(Reason::TooBig);
     }
+    let is_in_pieces = frame.len() > ONE_BUFFER;
     let sent = Sent {
         turned: Turned::Told(mtu),
         source_mac: None,
-        destination_mac: None,
+        destination_mac: is_in_pieces.then_some(record::HAND_OVER_CUT),
     };
-    Ok((Reason::TooBigTold, XDP_TX, sent))
+    // Where a frame lies in several buffers, the kernel cuts off what is not quoted.
+    let action = if is_in_pieces { XDP_PASS } else { XDP_TX };
+    Ok((Reason::TooBigTold, action, sent))
 }
 
 impl Turned {

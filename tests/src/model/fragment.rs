@@ -51,10 +51,7 @@ impl Model {
             )?;
             let (goal, onward) = match self.to_other_side(&read, now, effect)? {
                 Goal::Turn(to) => (Goal::Turn(to), Onward::Turn((to.0.ip(), to.1.ip()))),
-                Goal::Carry(carry) => {
-                    let carry = carry.of_part(&self.keys, part.source);
-                    (Goal::Carry(carry), Onward::Carry(carry))
-                }
+                Goal::Carry(carry) => (Goal::Carry(carry), Onward::Carry(carry)),
             };
             if part.more {
                 *remembered = Some((fragments, onward));

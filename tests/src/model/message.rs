@@ -71,10 +71,7 @@ impl Model {
         }
         let to = match to {
             Goal::Turn(to) => to,
-            Goal::Carry(carry) => {
-                let carry = carry.of_part(&self.keys, message.source);
-                return Ok(Turned::Carried(message, carry));
-            }
+            Goal::Carry(carry) => return Ok(Turned::Carried(message, carry)),
         };
         let error = Error {
             message,

@@ -8,6 +8,14 @@ use crate::packet::{ICMP, ICMP6, eth, sum};
 /// Bytes of a packet that are quoted.
 const QUOTED: usize = 128;
 
+/// Where what is quoted of a frame ends.
+///
+/// # Panics
+/// If the frame is no IP packet.
+pub fn told_of(frame: &[u8]) -> usize {
+    read_part(frame).expect("a packet").network + QUOTED
+}
+
 /// What the sender of a frame is told: packets of `mtu` bytes would have gone.
 ///
 /// # Panics

@@ -2,8 +2,6 @@
 
 use std::net::IpAddr;
 
-use lb_common::address::{V4, V6};
-use lb_common::hash;
 use lb_userspace::desired::{Endpoint, Mode, Service};
 
 use crate::packet::{Packet, eth, ones_sum};
@@ -44,14 +42,6 @@ impl Carry {
             spread,
         };
         (mode != Mode::Nat).then_some(carry.with(hash))
-    }
-
-    /// Of a fragment or a message: the source address alone names its tunnel.
-    pub(super) fn of_part(self, keys: &[u64; hash::KEYS], source: IpAddr) -> Self {
-        self.with(match source {
-            IpAddr::V4(v4) => hash::flow(keys, 0, V4::from_bytes(v4.octets()), (0, 0)),
-            IpAddr::V6(v6) => hash::flow(keys, 0, V6::from_bytes(v6.octets()), (0, 0)),
-        })
     }
 
     fn with(self, hash: u64) -> Self {

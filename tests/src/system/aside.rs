@@ -32,9 +32,9 @@ pub(super) fn trials() -> Vec<Trial> {
 }
 
 /// A command, a transfer, an answer.
-const LIMIT: Duration = Duration::from_secs(20);
+pub(super) const LIMIT: Duration = Duration::from_secs(20);
 /// Until an answer that does not come is missed.
-const PATIENCE: Duration = Duration::from_secs(2);
+pub(super) const PATIENCE: Duration = Duration::from_secs(2);
 const BULK: u16 = 9001;
 /// The MTU of the narrow wire.
 const NARROW: &str = "1300";
@@ -224,7 +224,7 @@ fn bulk(
 }
 
 /// A wire between the router `far` and a host, narrow in this direction: only the router knows.
-fn narrow(far: &Host, host: &Host) -> Result<()> {
+pub(super) fn narrow(far: &Host, host: &Host) -> Result<()> {
     far.set_sysctl("ipv4/ip_forward", "1")?;
     far.set_sysctl("ipv6/conf/all/forwarding", "1")?;
     far.ip(&[
@@ -278,7 +278,7 @@ fn transfer(
 }
 
 /// The host's kernel knows that packets to these addresses must be smaller.
-fn require_learnt(host: &Host, destinations: &[&str]) -> Result<()> {
+pub(super) fn require_learnt(host: &Host, destinations: &[&str]) -> Result<()> {
     for destination in destinations {
         let mut command = Command::new("ip");
         command.args(["route", "get", destination]);
@@ -290,7 +290,7 @@ fn require_learnt(host: &Host, destinations: &[&str]) -> Result<()> {
 }
 
 /// A UDP socket that talks to `target` only.
-fn connected(target: SocketAddr) -> Result<UdpSocket> {
+pub(super) fn connected(target: SocketAddr) -> Result<UdpSocket> {
     let any: IpAddr = if target.is_ipv4() {
         [0; 4].into()
     } else {
@@ -303,7 +303,7 @@ fn connected(target: SocketAddr) -> Result<UdpSocket> {
 }
 
 /// Whether an echo request comes back as it went.
-fn ping(host: &Host, target: IpAddr, payload: &[u8]) -> Result<bool> {
+pub(super) fn ping(host: &Host, target: IpAddr, payload: &[u8]) -> Result<bool> {
     let (family, protocol, kind) = match target {
         IpAddr::V4(_) => (AddressFamily::Inet, SockProtocol::Icmp, [8, 0]),
         IpAddr::V6(_) => (AddressFamily::Inet6, SockProtocol::IcmpV6, [128, 129]),
@@ -324,7 +324,7 @@ fn ping(host: &Host, target: IpAddr, payload: &[u8]) -> Result<bool> {
     })?
 }
 
-fn reasons(scene: &Scene) -> String {
+pub(super) fn reasons(scene: &Scene) -> String {
     scene
         .lbctl(&["get", "reasons"])
         .map_or_else(|error| format!("{error:#}"), |said| said.stdout)

@@ -11,7 +11,9 @@
 //! | [`pods`] | endpoints on the node itself |
 //! | [`modes`] | endpoints that answer themselves: dsr, ipip, gue |
 //! | [`ports`] | services with several ports |
+//! | [`kernel_tunnels`] | endpoints whose kernel unpacks |
 //! | [`aside`] | large datagrams, errors, echo requests |
+//! | [`beside`] | the same in the modes that carry |
 //! | [`counters`] | what was counted stays counted |
 //! | [`socket`] | the API without our client |
 //! | [`commands`] | `lbctl` and `lbd` as typed: answers, mistakes, exit codes |
@@ -19,10 +21,12 @@
 //! | [`readme`] | what the README says to type |
 
 mod aside;
+mod beside;
 mod commands;
 mod counters;
 mod demonstration;
 mod flood;
+mod kernel_tunnels;
 mod life;
 mod modes;
 mod paths;
@@ -48,10 +52,12 @@ pub fn trials() -> Vec<Trial> {
         flood::trials(),
         life::trials(),
         modes::trials(),
+        kernel_tunnels::trials(),
         paths::trials(),
         pods::trials(),
         ports::trials(),
         aside::trials(),
+        beside::trials(),
         counters::trials(),
         socket::trials(),
         commands::trials(),

@@ -2,15 +2,22 @@
 //!
 //! The kernel need not have tunnel devices: `lbctl decap` unpacks on the endpoints.
 
+use std::net::SocketAddr;
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
-use lb_userspace::lab::{Configuration, Family, Host, Topology};
+use anyhow::{Context as _, Result, ensure};
+use lb_userspace::dataplane::takes_frags;
+use lb_userspace::lab::{Configuration, Family, Host, Topology, Transport};
 use libtest_mimic::Trial;
 
 use super::scene::{PORT, SERVICES, Scene, program, require_unbroken};
 use super::trial::trial;
+
+/// Port of the bulk server of mode `ipip`; the next one is that of `gue`.
+const BULK: u16 = 9001;
+const BYTES: u64 = 50_000_000;
+const LIMIT: Duration = Duration::from_secs(60);
 
 pub(super) fn trials() -> Vec<Trial> {
     vec![
@@ -31,18 +38,43 @@ pub(super) fn trials() -> Vec<Trial> {
             "mode gue: endpoints are reached by the other family",
             || carry("gue", true),
         ),
+        trial(
+            "tunnels carry what an MTU of 9000 lets in, and tell of what is larger",
+            || large("native"),
+        )
+        .with_ignored_flag(!takes_frags().unwrap_or(false)),
+        trial(
+            "tunnels carry what an MTU of 9000 lets in, and tell of what is larger, in generic mode",
+            || large("generic"),
+        ),
     ]
 }
 
 /// All services in a mode; tunnels lead to endpoints by their address of the service's family, or of
 /// the other one.
 fn carry(mode: &str, across: bool) -> Result<()> {
+    let is_tunnel = mode != "dsr";
+    carry_to(mode, across, |scene, name| {
+        // Off and on again: the one takes away all that the other left.
+        let steps = if is_tunnel {
+            &["on", "off", "on"][..]
+        } else {
+            &[]
+        };
+        steps.iter().try_for_each(|how| unpack(scene, name, how))
+    })
+}
+
+/// As [`carry`], `prepare` making an endpoint unpack.
+pub(super) fn carry_to(
+    mode: &str,
+    across: bool,
+    prepare: impl Fn(&Scene, &str) -> Result<()>,
+) -> Result<()> {
     let mut scene = Scene::without_lbd(&Topology::one_net())?;
     for name in ["one", "two"] {
         hold_addresses(scene.lab().endpoint(name)?, scene.lab().client())?;
-        if mode != "dsr" {
-            unpack(&scene, name, "on")?;
-        }
+        prepare(&scene, name)?;
     }
     let configuration = services(&scene, mode, across)?;
     scene.start_with(&configuration)?;
@@ -57,11 +89,61 @@ fn carry(mode: &str, across: bool) -> Result<()> {
         let outcome = require_unbroken(held, 20)?;
         ensure!(outcome.by_name.get("one") == Some(&20), "{outcome:?}");
     }
-    if mode != "dsr" {
-        for name in ["one", "two"] {
-            unpack(&scene, name, "off")?;
-        }
+    Ok(())
+}
+
+/// The client's first full segments do not fit: it is told, by frames that lie in several buffers.
+fn large(how: &str) -> Result<()> {
+    let mut scene = Scene::without_lbd(&Topology::one_net().mtu(9000))?;
+    let one = scene.lab().endpoint("one")?;
+    hold_addresses(one, scene.lab().client())?;
+    unpack(&scene, "one", "on")?;
+    let server = one.bulk("one", BULK)?;
+    let mut configuration = Configuration::in_mode(&scene.lab().node().interfaces(), how);
+    let all = [("ipip", 0), ("gue", 1)]
+        .into_iter()
+        .flat_map(|(mode, number)| {
+            Family::BOTH.map(|family| (mode, family, SocketAddr::new(family.vip(), BULK + number)))
+        });
+    let all: Vec<_> = all.collect();
+    for &(mode, family, address) in &all {
+        let endpoint = SocketAddr::new(one.address(family), address.port());
+        configuration = configuration
+            .service(
+                &format!("{mode}-{family:?}").to_lowercase(),
+                Transport::Tcp,
+                address,
+            )
+            .setting(&format!("mode = {mode:?}"))
+            .backend("old", 1, &[endpoint]);
     }
+    let other = one.bulk("one", BULK + 1)?;
+    scene.serve(vec![server, other]);
+    scene.start(&configuration)?;
+    for (seed, (mode, _, target)) in (1..).zip(all) {
+        let client = scene.lab().client();
+        let reasons = || {
+            scene
+                .lbctl(&["get", "reasons"])
+                .map_or(String::new(), |it| it.stdout)
+        };
+        let up = client
+            .upload(target, BYTES, seed, LIMIT)
+            .with_context(reasons)?;
+        let down = client
+            .download(target, BYTES, seed, LIMIT)
+            .with_context(reasons)?;
+        ensure!(up.is_whole() && down.is_whole(), "{up:?} {down:?}");
+        eprintln!(
+            "{mode} {target} {how}: {:.2?} up, {:.2?} down",
+            up.elapsed, down.elapsed
+        );
+    }
+    let answer = scene.json(&["get", "reasons"])?;
+    let mut all = answer["reasons"].as_array().into_iter().flatten();
+    let told = all.find(|it| it["reason"] == "too-big-told");
+    let is_told = told.is_some_and(|it| it["packets"].as_u64() > Some(0));
+    ensure!(is_told, "{answer}");
     Ok(())
 }
 

@@ -5,6 +5,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use lb_userspace::dataplane::takes_frags;
 use lb_userspace::lab::{Ask, Configuration, Family, Topology, Transport};
 use libtest_mimic::Trial;
 
@@ -40,8 +41,20 @@ pub(super) fn trials() -> Vec<Trial> {
             "generic mode does not mind receive offload on the node",
             merged,
         ),
-        trial("an MTU of 9000 is served", jumbo),
     ]);
+    trials.extend(in_both("an MTU of 9000 is served in generic mode", |it| {
+        jumbo(it, "generic")
+    }));
+    // Before Linux 5.18 there is no native mode for it.
+    let is_native = takes_frags().unwrap_or(false);
+    let native = in_both("an MTU of 9000 is served in native mode", |it| {
+        jumbo(it, "native")
+    });
+    trials.extend(
+        native
+            .into_iter()
+            .map(|it| it.with_ignored_flag(!is_native)),
+    );
     trials
 }
 
@@ -176,11 +189,10 @@ fn merged() -> Result<()> {
     transfer_all(&mut scene, BYTES, "generic, merged")
 }
 
-fn jumbo() -> Result<()> {
-    let mut scene = bulk(&Topology::two_nets().mtu(9000), None)?;
-    let log = scene.balancer()?.log();
-    eprintln!("MTU 9000: {}", log.lines().last().unwrap_or_default());
-    transfer_all(&mut scene, BYTES / 4, "MTU 9000")
+/// Every full segment lies in several buffers.
+fn jumbo(topology: &Topology, mode: &str) -> Result<()> {
+    let mut scene = bulk(&topology.clone().mtu(9000), Some(mode))?;
+    transfer_all(&mut scene, BYTES, &format!("{mode}, MTU 9000"))
 }
 
 /// A scene with a bulk service for each address family, lbd in this XDP mode.

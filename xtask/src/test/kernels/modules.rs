@@ -8,7 +8,18 @@ use std::process::Command;
 use anyhow::{Context as _, Result, bail};
 
 /// What the tests need of a kernel that may be a module.
-pub(super) const WANTED: &[&str] = &["veth", "bridge", "sch_ingress", "cls_bpf"];
+pub(super) const WANTED: &[&str] = &[
+    "veth",
+    "bridge",
+    "sch_ingress",
+    "cls_bpf",
+    // For endpoints whose kernel unpacks.
+    "ipip",
+    "sit",
+    "ip6_tunnel",
+    "fou",
+    "fou6",
+];
 
 /// The modules `wanted` and all that they need, each after those it needs: name and bytes. One that
 /// is not among the files is taken to be built in.
