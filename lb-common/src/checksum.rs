@@ -76,6 +76,13 @@ impl Delta {
         Self(self.0 + other.0)
     }
 
+    /// As the kernel's own checksum functions take it: a 32-bit sum, in memory order.
+    #[inline(always)]
+    pub const fn wide(self) -> u32 {
+        let sum = (self.0 & 0xffff_ffff) + (self.0 >> 32);
+        (sum + (sum >> 32)) as u32
+    }
+
     /// The checksum after the change.
     ///
     /// `!fold(!old + delta)` is eqn. 3 of RFC 1624, which unlike eqn. 4 never turns a valid sum into
@@ -186,6 +193,16 @@ mod tests {
             bytes[..2].copy_from_slice(&delta.apply(before));
             // Valid as a receiver checks it: the sum over everything, the checksum included, is all ones.
             prop_assert!(matches!(full(&bytes), [0, 0] | [0xff, 0xff]));
+        }
+
+        #[test]
+        fn a_wide_change_does_what_the_change_does(
+            checksum: [u8; 2],
+            words in proptest::collection::vec((any::<u32>(), any::<u32>()), 1..16),
+        ) {
+            let words = words.into_iter();
+            let delta = words.fold(Delta::NONE, |sum, (old, new)| sum.word(old, new));
+            prop_assert_eq!(Delta(delta.wide().into()).apply(checksum), delta.apply(checksum));
         }
 
         #[test]

@@ -25,11 +25,24 @@ const MAX_OPTION: usize = 0x3f;
 /// less or nothing, stays as it is.
 #[inline(always)]
 pub fn clamp<A, F: Frame + ?Sized>(frame: &mut F, packet: &Packet<A>, most: u16) {
-    if packet.protocol == TCP
-        && let Some(option) = find(frame, packet)
-    {
-        lower(frame, packet.transport, option, most);
+    if let Some(change) = clamp_unsummed(frame, packet, most) {
+        sum(frame, packet.transport, change);
     }
+}
+
+/// As [`clamp`], but leaves the checksum to the caller, who knows whether it is finished: what changed,
+/// if anything.
+#[inline(always)]
+pub fn clamp_unsummed<A, F: Frame + ?Sized>(
+    frame: &mut F,
+    packet: &Packet<A>,
+    most: u16,
+) -> Option<Delta> {
+    if packet.protocol != TCP {
+        return None;
+    }
+    let option = find(frame, packet)?;
+    lower(frame, packet.transport, option, most)
 }
 
 /// Where in the TCP header of a SYN its segment size is announced.
@@ -68,7 +81,7 @@ fn lower<F: Frame + ?Sized>(
     transport: usize,
     option: usize,
     most: u16,
-) -> Option<()> {
+) -> Option<Delta> {
     let size: &mut Bytes<2> = frame.header_mut(transport + option + 2)?;
     let before = u16::from_be_bytes(size.0);
     if before <= most {
@@ -80,9 +93,13 @@ fn lower<F: Frame + ?Sized>(
         0 => u16::from_ne_bytes(number.to_be_bytes()) as u32,
         _ => u16::from_ne_bytes(number.to_le_bytes()) as u32,
     };
-    let delta = Delta::NONE.word(word(before), word(most));
+    Some(Delta::NONE.word(word(before), word(most)))
+}
+
+#[inline(always)]
+fn sum<F: Frame + ?Sized>(frame: &mut F, transport: usize, change: Delta) -> Option<()> {
     let checksum: &mut Bytes<2> = frame.header_mut(transport + CHECKSUM)?;
-    checksum.0 = delta.apply(checksum.0);
+    checksum.0 = change.apply(checksum.0);
     Some(())
 }
 

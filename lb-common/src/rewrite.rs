@@ -79,6 +79,24 @@ pub fn rewrite_by<A: Rewrite, F: Frame + ?Sized>(
     Some(())
 }
 
+/// Writes `to` into the packet and takes one hop off it, but leaves its transport checksum to the caller,
+/// who knows whether it is finished: the change of the addresses, and that of the ports.
+#[inline(always)]
+pub fn rewrite_unsummed<A: Rewrite, F: Frame + ?Sized>(
+    frame: &mut F,
+    packet: &Packet<A>,
+    to: &Tuple<A>,
+) -> Option<(Delta, Delta)> {
+    let addresses = rewrite_addresses(frame, packet, to)?;
+    let (before, after) = (
+        pair(packet.source_port, packet.destination_port),
+        pair(to.source_port, to.destination_port),
+    );
+    let ports: &mut [u8; 4] = frame.header_mut(packet.transport)?;
+    *ports = after.to_ne_bytes();
+    Some((addresses, Delta::NONE.word(before, after)))
+}
+
 /// Writes the addresses alone and takes one hop off: all there is to turn of a later fragment. The change
 /// of the addresses.
 #[inline(always)]

@@ -101,7 +101,7 @@ fn frame(ctx: *mut xdp_md) -> XdpFrame {
 }
 
 /// Values as the one number that the result of such a function is.
-mod word {
+pub mod word {
     use super::{Outcome, Reason};
     use crate::fragment::Turned;
 

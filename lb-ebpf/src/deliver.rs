@@ -11,8 +11,8 @@ use core::mem::{self, offset_of};
 use aya_ebpf::{
     EbpfContext as _,
     bindings::{
-        BPF_FIB_LKUP_RET_NO_NEIGH, BPF_FIB_LKUP_RET_SUCCESS, TC_ACT_SHOT, TC_ACT_UNSPEC,
-        bpf_fib_lookup as FibLookup, bpf_redir_neigh as Neighbour,
+        BPF_FIB_LKUP_RET_FRAG_NEEDED, BPF_FIB_LKUP_RET_NO_NEIGH, BPF_FIB_LKUP_RET_SUCCESS,
+        TC_ACT_SHOT, TC_ACT_UNSPEC, bpf_fib_lookup as FibLookup, bpf_redir_neigh as Neighbour,
     },
     helpers::{bpf_fib_lookup, bpf_redirect_neigh, bpf_skb_change_tail},
     programs::TcContext,
@@ -49,12 +49,16 @@ pub fn run(ctx: &TcContext) -> i32 {
         // Not "ok": programs after this one shall see the frame too.
         _ => return TC_ACT_UNSPEC,
     };
-    asked.and_then(|()| send(ctx, question)).unwrap_or_else(|| {
-        if let Some(cpu) = cpu() {
-            count::reason(cpu, Reason::NoRoute);
+    let answered = asked.ok_or(Reason::NoRoute);
+    match answered.and_then(|()| ask(ctx, question)) {
+        Ok(()) => redirect(question),
+        Err(reason) => {
+            if let Some(cpu) = cpu() {
+                count::reason(cpu, reason);
+            }
+            TC_ACT_SHOT
         }
-        TC_ACT_SHOT
-    })
+    }
 }
 
 /// Ends the frame with its IP packet.
@@ -104,22 +108,30 @@ fn towards_endpoint(endpoint: u16, question: &mut FibLookup) -> Option<()> {
     Some(())
 }
 
+/// Asks the kernel's routing table, of the interface the frame came in by.
+///
+/// # Errors
+/// [`Reason::TooBig`] or [`Reason::NoRoute`].
 #[inline(always)]
-fn send(ctx: &TcContext, question: &mut FibLookup) -> Option<i32> {
+pub fn ask(ctx: &TcContext, question: &mut FibLookup) -> Result<(), Reason> {
     // SAFETY: `skb` is valid while the program runs.
     question.ifindex = unsafe { (*ctx.skb.skb).ingress_ifindex };
     let size = size_of::<FibLookup>() as i32;
     // SAFETY: the question lives on the stack and is as long as said.
     let answer = unsafe { bpf_fib_lookup(ctx.as_ptr(), question, size, 0) };
     match answer as u32 {
-        BPF_FIB_LKUP_RET_SUCCESS | BPF_FIB_LKUP_RET_NO_NEIGH => Some(redirect(question)),
-        _ => None,
+        BPF_FIB_LKUP_RET_SUCCESS | BPF_FIB_LKUP_RET_NO_NEIGH => Ok(()),
+        BPF_FIB_LKUP_RET_FRAG_NEEDED => Err(Reason::TooBig),
+        _ => Err(Reason::NoRoute),
     }
 }
 
+/// Lets the kernel send the frame as the routing table answered, and find the neighbour: to be returned by
+/// the program.
+///
 /// The answer's destination is the next hop: the gateway if there is one.
 #[inline(always)]
-fn redirect(answer: &FibLookup) -> i32 {
+pub fn redirect(answer: &FibLookup) -> i32 {
     // SAFETY: plain integers, for which zero is a value.
     let mut neighbour: Neighbour = unsafe { mem::zeroed() };
     neighbour.nh_family = answer.family as u32;

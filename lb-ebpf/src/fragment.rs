@@ -1,20 +1,22 @@
 //! Fragments. The first one has ports and is balanced as the packet it begins; the later ones follow it.
 
 use lb_common::{
-    address::{V4, V6},
+    address::{Address, V4, V6},
     flow::{Client, Flows},
     fragment::{FragmentKey, FragmentWay},
-    parse::{self, Network, Part, Parts, TCP, UDP},
-    record::mode,
-    rewrite::{Rewrite, Tuple, rewrite, rewrite_addresses},
+    frame::Frame,
+    parse::{self, Network, Packet, Part, Parts, TCP, UDP},
+    record::{Service, mode},
+    rewrite::{Rewrite, Tuple, rewrite_addresses},
     verdict::Reason,
 };
 
 use crate::elsewhere::Elsewhere;
 use crate::flow::ToEndpoint;
-use crate::frame::XdpFrame;
+use crate::frame::{Turn, XdpFrame};
 use crate::maps::{FRAGMENTS, FlowMap, cpu, fragment_way, now};
 use crate::rare::Rare;
+use crate::skb::SkbFrame;
 use crate::{count, flow, service};
 
 /// What there is to do and count of a fragment that was turned, or is to be carried as it is.
@@ -43,12 +45,28 @@ impl Turned {
     }
 }
 
+/// What becomes of a first fragment that is turned.
+struct Way<A> {
+    to: Tuple<A>,
+    endpoint: u16,
+    side: u8,
+}
+
 /// Turns a fragment.
 #[inline(always)]
 pub fn turn(frame: &mut XdpFrame) -> Result<Turned, Reason> {
     match parse::network(frame)? {
         Network::V4(offset) => turn_family::<V4>(frame, offset),
         Network::V6(offset) => turn_family::<V6>(frame, offset),
+    }
+}
+
+/// Turns a fragment of an endpoint.
+#[inline(always)]
+pub fn turn_reply(frame: &mut SkbFrame) -> Result<Turned, Reason> {
+    match parse::network(frame)? {
+        Network::V4(offset) => turn_reply_family::<V4>(frame, offset),
+        Network::V6(offset) => turn_reply_family::<V6>(frame, offset),
     }
 }
 
@@ -59,53 +77,98 @@ where
     FlowMap: Flows<A>,
 {
     let part = A::part(frame, offset)?;
-    if part.is_first() {
-        turn_first(frame, &part)
-    } else {
-        turn_later(frame, &part)
+    if !part.is_first() {
+        return turn_later(frame, &part);
     }
+    let (packet, now) = (part.with_ports(frame)?, now());
+    let way = if let Some(service) = service::find(&packet) {
+        let to = to_endpoint(&packet, service, now)?;
+        if to.endpoint.mode != mode::NAT {
+            return Ok(carried(&part, &to, now));
+        }
+        Way {
+            to: to.tuple(),
+            endpoint: to.id,
+            side: FragmentWay::TO_ENDPOINT,
+        }
+    } else {
+        way_to_client(&packet, now)?
+    };
+    turn_first(frame, &part, &packet, &way, now)
 }
 
-/// Turns a first fragment if its flow is translated, and remembers how.
 #[inline(always)]
-fn turn_first<A>(frame: &mut XdpFrame, part: &Part<A>) -> Result<Turned, Reason>
+fn turn_reply_family<A>(frame: &mut SkbFrame, offset: usize) -> Result<Turned, Reason>
 where
-    A: Elsewhere + Rewrite + Client + Rare,
+    A: Parts + Rewrite + Client + Rare,
     FlowMap: Flows<A>,
 {
-    let packet = part.with_ports(frame)?;
-    let now = now();
-    let (to, (endpoint, side)) = if let Some(service) = service::find(&packet) {
-        if packet.hops <= 1 {
-            return Err(Reason::Expiring);
-        }
-        let to = flow::of_client(&packet, service, now)?;
-        if to.endpoint.mode != mode::NAT {
-            return Ok(carried(part, &to, now));
-        }
-        (to.tuple(), (to.id, FragmentWay::TO_ENDPOINT))
-    } else {
-        let to = flow::of_endpoint(&packet, now).ok_or(Reason::NotForService)?;
-        if packet.hops <= 1 {
-            return Err(Reason::Expiring);
-        }
-        (to.tuple(), (to.id, FragmentWay::TO_CLIENT))
-    };
-    if !part.is_whole() {
-        let addresses = (to.source.wide(), to.destination.wide());
-        remember(part, addresses, (endpoint, side), now);
+    let part = A::part(frame, offset)?;
+    if !part.is_first() {
+        return turn_later(frame, &part);
     }
-    rewrite(frame, &packet, &to).ok_or(Reason::Inconsistent)?;
+    let (packet, now) = (part.with_ports(frame)?, now());
+    let way = way_to_client(&packet, now)?;
+    turn_first(frame, &part, &packet, &way, now)
+}
+
+#[inline(always)]
+fn to_endpoint<A>(
+    packet: &Packet<A>,
+    service: (u16, &'static Service),
+    now: u32,
+) -> Result<ToEndpoint, Reason>
+where
+    A: Client + Rare,
+    FlowMap: Flows<A>,
+{
+    if packet.hops <= 1 {
+        return Err(Reason::Expiring);
+    }
+    flow::of_client(packet, service, now)
+}
+
+#[inline(always)]
+fn way_to_client<A>(packet: &Packet<A>, now: u32) -> Result<Way<A>, Reason>
+where
+    A: Client + Rare,
+    FlowMap: Flows<A>,
+{
+    let to = flow::of_endpoint(packet, now).ok_or(Reason::NotForService)?;
+    if packet.hops <= 1 {
+        return Err(Reason::Expiring);
+    }
+    Ok(Way {
+        to: to.tuple(),
+        endpoint: to.id,
+        side: FragmentWay::TO_CLIENT,
+    })
+}
+
+/// Turns a first fragment, and remembers how.
+#[inline(always)]
+fn turn_first<A: Rewrite, F: Turn>(
+    frame: &mut F,
+    part: &Part<A>,
+    packet: &Packet<A>,
+    way: &Way<A>,
+    now: u32,
+) -> Result<Turned, Reason> {
+    if !part.is_whole() {
+        let addresses = (way.to.source.wide(), way.to.destination.wide());
+        remember(part, addresses, (way.endpoint, way.side), now);
+    }
+    frame.turn(packet, &way.to).ok_or(Reason::Inconsistent)?;
     Ok(Turned {
-        endpoint,
+        endpoint: way.endpoint,
         word: packet.length as u32,
-        side,
+        side: way.side,
     })
 }
 
 /// Leaves a first fragment as it is, to be carried in its flow's tunnel, and remembers which.
 #[inline(always)]
-fn carried<A: Client>(part: &Part<A>, to: &ToEndpoint, now: u32) -> Turned {
+fn carried<A: Address>(part: &Part<A>, to: &ToEndpoint, now: u32) -> Turned {
     let (word, side) = ((to.hash >> 32) as u32, FragmentWay::CARRIED);
     if !part.is_whole() {
         remember(part, ([word as u64, 0], [0; 2]), (to.id, side), now);
@@ -118,7 +181,7 @@ fn carried<A: Client>(part: &Part<A>, to: &ToEndpoint, now: u32) -> Turned {
 }
 
 #[inline(always)]
-fn remember<A: Client>(
+fn remember<A: Address>(
     part: &Part<A>,
     (source, destination): ([u64; 2], [u64; 2]),
     (endpoint, side): (u16, u8),
@@ -138,7 +201,7 @@ fn remember<A: Client>(
 
 /// Turns a later fragment as the first one was, if that was.
 #[inline(always)]
-fn turn_later<A: Rewrite>(frame: &mut XdpFrame, part: &Part<A>) -> Result<Turned, Reason> {
+fn turn_later<A: Rewrite, F: Frame>(frame: &mut F, part: &Part<A>) -> Result<Turned, Reason> {
     let packet = &part.packet;
     if packet.protocol != TCP && packet.protocol != UDP {
         return Err(Reason::OtherProtocol);

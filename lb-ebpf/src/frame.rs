@@ -7,7 +7,18 @@ use aya_ebpf::{
     helpers::{bpf_xdp_adjust_head, bpf_xdp_adjust_tail, bpf_xdp_get_buff_len},
     programs::XdpContext,
 };
-use lb_common::frame::{Elastic, Frame, Header};
+use lb_common::{
+    frame::{Elastic, Frame, Header},
+    parse::Packet,
+    rewrite::{Rewrite, Tuple, rewrite},
+};
+
+/// A frame that packets can be turned in.
+pub trait Turn: Frame {
+    /// Writes `to` into the packet and takes one hop off it. Nothing only if the headers are no longer
+    /// where they were parsed.
+    fn turn<A: Rewrite>(&mut self, packet: &Packet<A>, to: &Tuple<A>) -> Option<()>;
+}
 
 /// 1 if the kernel gives frames that lie in several buffers to the program (since 5.18), and has the
 /// helper that tells their length. Set by the loader.
@@ -87,6 +98,13 @@ impl Frame for XdpFrame {
         // SAFETY: as in `header`; the program alone has the frame, and `&mut self` makes the borrow
         // exclusive.
         Some(unsafe { &mut *(address as *mut T) })
+    }
+}
+
+impl Turn for XdpFrame {
+    #[inline(always)]
+    fn turn<A: Rewrite>(&mut self, packet: &Packet<A>, to: &Tuple<A>) -> Option<()> {
+        rewrite(self, packet, to)
     }
 }
 

@@ -4,6 +4,7 @@
 use lb_common::{
     address::{V4, V6},
     flow::{Client, Flows},
+    frame::Frame,
     parse::{self, Error, Message, Messages, Network, Packet},
     record::mode,
     rewrite::{RewriteEcho, RewriteQuote, Tuple, rewrite_echo, rewrite_error},
@@ -11,7 +12,6 @@ use lb_common::{
 };
 
 use crate::elsewhere::Elsewhere;
-use crate::frame::XdpFrame;
 use crate::maps::{FlowMap, answers_echo, now};
 use crate::rare::Rare;
 use crate::{flow, service};
@@ -22,16 +22,17 @@ type Carried = (u16, u32);
 /// Turns a packet that may be a message. Tells the endpoint that it is to be carried to as it is, if there
 /// is one: then it was not turned.
 #[inline(always)]
-pub fn turn(frame: &mut XdpFrame) -> Result<Option<Carried>, Reason> {
+pub fn turn<F: Frame>(frame: &mut F) -> Result<Option<Carried>, Reason> {
     match parse::network(frame)? {
-        Network::V4(offset) => turn_family::<V4>(frame, offset),
-        Network::V6(offset) => turn_family::<V6>(frame, offset),
+        Network::V4(offset) => turn_family::<V4, _>(frame, offset),
+        Network::V6(offset) => turn_family::<V6, _>(frame, offset),
     }
 }
 
 #[inline(always)]
-fn turn_family<A>(frame: &mut XdpFrame, offset: usize) -> Result<Option<Carried>, Reason>
+fn turn_family<A, F>(frame: &mut F, offset: usize) -> Result<Option<Carried>, Reason>
 where
+    F: Frame,
     A: Messages + Elsewhere + RewriteEcho + RewriteQuote + Client + Rare,
     FlowMap: Flows<A>,
 {
@@ -43,7 +44,10 @@ where
 
 /// Turns an echo request into the reply.
 #[inline(always)]
-fn turn_request<A: RewriteEcho>(frame: &mut XdpFrame, request: &Packet<A>) -> Result<(), Reason> {
+fn turn_request<A: RewriteEcho, F: Frame>(
+    frame: &mut F,
+    request: &Packet<A>,
+) -> Result<(), Reason> {
     if !answers_echo(request.destination) {
         return Err(Reason::OtherProtocol);
     }
@@ -53,8 +57,9 @@ fn turn_request<A: RewriteEcho>(frame: &mut XdpFrame, request: &Packet<A>) -> Re
 /// Turns an error towards who sent the quoted packet. The flow does not hear of it: anybody may have sent
 /// it.
 #[inline(always)]
-fn turn_error<A>(frame: &mut XdpFrame, error: &Error<A>) -> Result<Option<Carried>, Reason>
+fn turn_error<A, F>(frame: &mut F, error: &Error<A>) -> Result<Option<Carried>, Reason>
 where
+    F: Frame,
     A: Elsewhere + RewriteQuote + Client + Rare,
     FlowMap: Flows<A>,
 {

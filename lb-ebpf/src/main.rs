@@ -19,9 +19,10 @@
 //! | `too_big` | the answer to a packet larger than its way out |
 //! | `fragment`, `icmp` | the ways of what is not a whole TCP or UDP packet |
 //! | `aside` | these as programs of their own |
+//! | `local` | replies of endpoints on this node, at the ingress hook of what leads to them |
 //! | `deliver` | what XDP cannot send, sent by the kernel |
 //! | `maps` | every map: key → value, who writes, who reads |
-//! | `frame` | the only pointer arithmetic |
+//! | `frame`, `skb` | the only pointer arithmetic: a frame under XDP, and one of the kernel's network code |
 //!
 //! Parsing, hashing, the flow table and rewriting are `lb-common`'s, where they are tested.
 #![expect(
@@ -41,12 +42,14 @@ mod forward;
 mod fragment;
 mod frame;
 mod icmp;
+mod local;
 mod maps;
 mod pipeline;
 mod rare;
 mod rule;
 mod select;
 mod service;
+mod skb;
 mod too_big;
 
 use aya_ebpf::{
@@ -87,6 +90,13 @@ pub fn lb_too_big(ctx: XdpContext) -> u32 {
 #[inline(always)]
 pub fn lb_deliver(ctx: TcContext) -> i32 {
     deliver::run(&ctx)
+}
+
+/// Every frame that comes in on an interface that leads to endpoints and that [`lb`] is not attached to.
+#[classifier]
+#[inline(always)]
+pub fn lb_local(ctx: TcContext) -> i32 {
+    local::run(ctx)
 }
 
 #[cfg(not(test))]

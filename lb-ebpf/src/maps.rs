@@ -15,7 +15,7 @@
 //! | `ECHO` | address and family → 1: echo requests to it are answered | daemon | `lb` |
 //! | `WAYS` | [`ways`] → program | daemon | `lb` |
 //! | `EGRESS` | interface index → what XDP can do there | daemon | `lb` |
-//! | `CPUS` | processor → [`Cpu`]: packets by reason and by endpoint, ways to endpoints and clients | `lb`, `lb_deliver` | both |
+//! | `CPUS` | processor → [`Cpu`]: packets by reason and by endpoint, ways to endpoints and clients | `lb`, `lb_deliver`, `lb_local` | both |
 //! | `COUNTERS` | endpoint id → [`EndpointCounters`], each CPU its own | `lb` | daemon |
 //! | `TOLD` | 0 → senders told in a second that their packets are too big, each CPU its own | `lb` | `lb` |
 //! | `BACKENDS` | index → name | daemon | the next daemon |

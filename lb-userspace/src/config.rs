@@ -2,6 +2,7 @@
 //!
 //! ```toml
 //! interfaces = ["eth0"]            # or [{ name = "eth0", mode = "native" }]: auto, native, generic
+//! endpoint-interfaces = ["veth*"]  # optional: where endpoints on this node are; else found by themselves
 //! seed = "any string"              # optional: equal on nodes that share flows; else made once, at random
 //! flows = 262144                   # optional: flows there is room for
 //! node-ports = "10240-29999"       # optional: ports flows are given towards the endpoints
@@ -55,7 +56,7 @@ use std::path::Path;
 
 pub use error::Error;
 
-use crate::dataplane::Interface;
+use crate::dataplane::{EndpointInterfaces, Interface};
 use crate::desired::Service;
 
 /// Finds the node's own address that flows to an endpoint come from.
@@ -75,6 +76,8 @@ pub struct Config {
 pub struct Settings {
     /// Interfaces the program runs on; at least one, names unique.
     pub interfaces: Vec<Interface>,
+    /// Interfaces that lead to endpoints on this node.
+    pub endpoint_interfaces: EndpointInterfaces,
     /// Key of all hashes; `None` if the file leaves it to the daemon.
     pub seed: Option<u64>,
     /// Flows there is room for.

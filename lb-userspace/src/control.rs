@@ -15,7 +15,7 @@ pub use start::{Start, start};
 
 use crate::api::{Code, ConfigAnswer, DetachAnswer, Failure, SetWeights, WeightsAnswer};
 use crate::config::Config;
-use crate::dataplane::{Dataplane, EndpointReport, Opened};
+use crate::dataplane::{Dataplane, EndpointReport, News, Opened};
 use crate::persist::{AppliedText, Kept, Store};
 use crate::state::{Request, ServiceChange, State};
 use crate::{source, sysctl, weights};
@@ -123,6 +123,7 @@ impl Control {
         } else {
             let (tables, in_effect) = self.commit(next, self.over_file(origin))?;
             notes.extend(self.settings.prepare(&self.state, self.sysctl));
+            notes.extend(self.hear());
             self.notes.clone_from(&notes);
             (tables, Some(milliseconds(in_effect - began)))
         };
@@ -242,9 +243,23 @@ impl Control {
         if sweep {
             dataplane.sweep();
         }
-        dataplane
-            .tend()
-            .map_err(|cause| Failure::new(Code::Internal, format!("{cause:#}")))
+        let tended = dataplane.tend();
+        for note in self.hear() {
+            tracing::info!("{note}");
+        }
+        tended.map_err(|cause| Failure::new(Code::Internal, format!("{cause:#}")))
+    }
+
+    /// What has happened in the dataplane by itself, a sentence each. Sees to the switches of interfaces that
+    /// it found.
+    fn hear(&mut self) -> Vec<String> {
+        let Some(dataplane) = &mut self.dataplane else {
+            return Vec::new();
+        };
+        let News { mut notes, arrived } = dataplane.take_news();
+        let names: Vec<&str> = arrived.iter().map(String::as_str).collect();
+        notes.extend(fixed::prepare(&names, &self.state, self.sysctl));
+        notes
     }
 
     /// True until the program was taken off the interfaces.

@@ -38,6 +38,7 @@ mod long_lived;
 mod namespace;
 mod one_net;
 mod pass;
+mod pods;
 mod process;
 mod round_trips;
 mod server;

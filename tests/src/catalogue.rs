@@ -9,6 +9,7 @@
 //! | `modes` | what is carried as it is: to a neighbour, in tunnels |
 //! | `ports` | services with several ports |
 //! | `flow` | a flow's life |
+//! | `local` | replies of endpoints on the node, as the kernel has them |
 //! | `select` | which endpoint a new flow gets |
 //! | `million` | a million prefixes |
 //! | `fragment` | the first fragment of a packet, and the others |
@@ -22,6 +23,7 @@ mod flow;
 mod forward;
 mod fragment;
 mod jumbo;
+mod local;
 mod message;
 mod million;
 mod modes;
@@ -52,6 +54,7 @@ pub fn trials() -> Vec<Trial> {
         flow::CASES,
         fragment::CASES,
         message::CASES,
+        local::CASES,
         select::CASES,
         modes::CASES,
         ports::CASES,

@@ -19,7 +19,8 @@ use std::thread;
 use anyhow::{Context as _, Result, ensure};
 use lb_common::verdict::Reason;
 use lb_userspace::dataplane::{
-    Dataplane, EndpointReport, FlowReport, Interface, Options, Run, XdpMode, interface_index,
+    Dataplane, EndpointInterfaces, EndpointReport, FlowReport, Interface, Options, Run, XdpMode,
+    interface_index,
 };
 use lb_userspace::desired::{Desired, Service};
 use lb_userspace::lab::{Lab, Topology};
@@ -142,6 +143,7 @@ impl Node {
                     mode: XdpMode::Native,
                 })
                 .to_vec(),
+            endpoint_interfaces: EndpointInterfaces::default(),
             flows: load.flows,
             ports: load.ports,
             log_packets: false,
@@ -194,6 +196,15 @@ impl Node {
     /// If the kernel refuses the frame.
     pub fn run(&mut self, frame: &[u8], from: Port) -> Result<Run> {
         self.dataplane_mut()?.run(frame, from.index)
+    }
+
+    /// Gives the program for replies of endpoints on the node a frame from an interface, that is so many
+    /// packets with so many bytes each after their headers. Only within.
+    ///
+    /// # Errors
+    /// If the kernel refuses the frame.
+    pub fn run_local(&mut self, frame: &[u8], from: Port, parts: (u32, u32)) -> Result<Run> {
+        self.dataplane_mut()?.run_local(frame, from.index, parts)
     }
 
     /// How many instructions the verifier walked; nothing if the kernel does not tell (before 5.16).

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::dataplane::{Counters, FlowReport, Interface, LiveFlows, ReasonCount};
+use crate::dataplane::{
+    Counters, EndpointInterface, FlowReport, Interface, LiveFlows, ReasonCount,
+};
 use crate::desired::{Idle, Protocol, Scheduling};
 use crate::state::ChangeKind;
 
@@ -28,6 +30,8 @@ pub struct Status {
     pub adopted: bool,
     /// The interfaces and how XDP runs there.
     pub interfaces: Vec<Interface>,
+    /// The interfaces that lead to endpoints on the node, and what holds the program there.
+    pub endpoint_interfaces: Vec<EndpointInterface>,
     /// Flows there is room for.
     pub flow_capacity: u32,
     /// First and last node port.

@@ -1,12 +1,13 @@
 //! From the shape of the file to values without mistakes: the settings.
 
+use std::ops::Range;
 use std::path::Path;
 
 use toml::Spanned;
 
 use super::error::Mistake;
 use super::{Config, NodePorts, Settings, SourceLookup, seed, service, shape};
-use crate::dataplane::Interface;
+use crate::dataplane::{EndpointInterfaces, Interface};
 
 /// Flows there is room for when the file does not say.
 const DEFAULT_FLOWS: u32 = 262_144;
@@ -25,6 +26,7 @@ pub(super) fn config(
     Ok(Config {
         settings: Settings {
             interfaces: interfaces(&file.interfaces)?,
+            endpoint_interfaces: endpoint_interfaces(file.endpoint_interfaces.as_deref())?,
             seed: file.seed.as_ref().map(seed).transpose()?,
             flows: flows(file.flows.as_ref())?,
             ports: node_ports(file.node_ports.as_ref())?,
@@ -52,19 +54,7 @@ fn interfaces(
     let mut found: Vec<Interface> = Vec::new();
     for entry in list.get_ref() {
         let shape::InterfaceEntry { name, mode } = entry.get_ref();
-        // What the kernel itself asks of an interface name.
-        let well_formed = (1..=15).contains(&name.len())
-            && !matches!(name.as_str(), "." | "..")
-            && !name.contains(|c: char| c == '/' || c == ':' || c.is_whitespace());
-        if !well_formed {
-            let problem = format!("\"{name}\" cannot be the name of an interface");
-            return Err(Mistake::new(
-                entry.span(),
-                key,
-                problem,
-                "see `ip link` for the names",
-            ));
-        }
+        well_formed(name, entry.span(), key)?;
         if found.iter().any(|known| known.name == *name) {
             let problem = format!("\"{name}\" is named twice");
             return Err(Mistake::new(
@@ -80,6 +70,40 @@ fn interfaces(
         });
     }
     Ok(found)
+}
+
+fn endpoint_interfaces(asked: Option<&[Spanned<String>]>) -> Result<EndpointInterfaces, Mistake> {
+    let Some(asked) = asked else {
+        return Ok(EndpointInterfaces::Found);
+    };
+    let key = "endpoint-interfaces";
+    for entry in asked {
+        let name = entry.get_ref();
+        let beginning = name.strip_suffix('*').unwrap_or(name);
+        if beginning.contains('*') {
+            let problem = format!("\"{name}\" has a `*` that is not at its end");
+            let hint = "name the beginning only: \"veth*\"";
+            return Err(Mistake::new(entry.span(), key, problem, hint));
+        }
+        if name != "*" {
+            well_formed(beginning, entry.span(), key)?;
+        }
+    }
+    let names = asked.iter().map(|it| it.get_ref().clone());
+    Ok(EndpointInterfaces::Named(names.collect()))
+}
+
+/// What the kernel itself asks of an interface name.
+fn well_formed(name: &str, place: Range<usize>, key: &'static str) -> Result<(), Mistake> {
+    let is_well_formed = (1..=15).contains(&name.len())
+        && !matches!(name, "." | "..")
+        && !name.contains(|c: char| c == '/' || c == ':' || c.is_whitespace());
+    if is_well_formed {
+        return Ok(());
+    }
+    let problem = format!("\"{name}\" cannot be the name of an interface");
+    let hint = "see `ip link` for the names";
+    Err(Mistake::new(place, key, problem, hint))
 }
 
 fn flows(asked: Option<&Spanned<u64>>) -> Result<u32, Mistake> {

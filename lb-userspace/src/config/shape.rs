@@ -16,6 +16,7 @@ use crate::desired::{Protocol, Scheduling};
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(super) struct File {
     pub(super) interfaces: Spanned<Vec<Spanned<InterfaceEntry>>>,
+    pub(super) endpoint_interfaces: Option<Vec<Spanned<String>>>,
     pub(super) seed: Option<Spanned<String>>,
     pub(super) flows: Option<Spanned<u64>>,
     pub(super) node_ports: Option<Spanned<String>>,

@@ -51,6 +51,7 @@ fn what_is_left_out_has_its_usual_value() {
                 name: "eth0".into(),
                 mode: XdpMode::Auto
             }],
+            endpoint_interfaces: EndpointInterfaces::Found,
             seed: None,
             flows: 262_144,
             ports: NodePorts {
@@ -86,6 +87,7 @@ fn relative_weights_become_shares_and_sources_are_looked_up() {
 fn everything_can_be_said() {
     let text = r#"
 interfaces = [{ name = "eth0", mode = "native" }, "eth1"]
+endpoint-interfaces = ["cni0", "veth*"]
 seed = "00000000000000ff"
 flows = 4096
 node-ports = "20000-20999"
@@ -106,6 +108,10 @@ source = "fd64::9"
     assert_eq!(config.settings.seed, Some(255));
     assert_eq!(config.settings.ports.to_string(), "20000-20999");
     assert_eq!(config.settings.interfaces[0].mode, XdpMode::Native);
+    assert_eq!(
+        config.settings.endpoint_interfaces,
+        EndpointInterfaces::Named(vec!["cni0".into(), "veth*".into()])
+    );
     let service = &config.services[0];
     assert!(service.echo);
     assert_eq!(service.idle.udp.as_secs(), 90);
@@ -302,6 +308,25 @@ fn interfaces_are_named_once() {
         error("[\"eth0\"]", "[\"eth0\", \"eth0\"]"),
         "lb.toml:1:23: interfaces: \"eth0\" is named twice [remove one of them]"
     );
+}
+
+#[test]
+fn interfaces_of_endpoints_are_names_or_beginnings_of_names() {
+    let with = |names: &str| format!("[\"eth0\"]\nendpoint-interfaces = {names}");
+    assert_eq!(
+        error("[\"eth0\"]", &with("[\"*eth\"]")),
+        "lb.toml:2:24: endpoint-interfaces: \"*eth\" has a `*` that is not at its end \
+         [name the beginning only: \"veth*\"]"
+    );
+    assert_eq!(
+        error("[\"eth0\"]", &with("[\"veth 1\"]")),
+        "lb.toml:2:24: endpoint-interfaces: \"veth 1\" cannot be the name of an interface \
+         [see `ip link` for the names]"
+    );
+    for names in ["[]", "[\"*\"]", "[\"veth*\"]"] {
+        let text = ECHO.replacen("[\"eth0\"]", &with(names), 1);
+        assert!(parse(&text).is_ok(), "{names}");
+    }
 }
 
 #[test]

@@ -22,6 +22,7 @@ impl Control {
             config_applied: self.kept.applied.is_some(),
             adopted: self.opened.adopted,
             interfaces: self.opened.interfaces.clone(),
+            endpoint_interfaces: attached(&mut self.dataplane)?.endpoint_interfaces(),
             flow_capacity: self.settings.flows,
             node_ports: (self.settings.ports.first, self.settings.ports.last),
             live: report::live(&endpoints),

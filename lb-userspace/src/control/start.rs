@@ -65,6 +65,7 @@ pub fn start(asked: &Start) -> Result<Control, Failure> {
     let options = Options {
         pin_dir: asked.pin_dir.clone(),
         interfaces: settings.interfaces.clone(),
+        endpoint_interfaces: settings.endpoint_interfaces.clone(),
         flows: settings.flows,
         ports: (settings.ports.first, settings.ports.last),
         log_packets: asked.log_packets,
@@ -90,7 +91,7 @@ pub fn start(asked: &Start) -> Result<Control, Failure> {
         follow::keep(&store, &kept);
     }
     let tables = Arc::new(report::tables(&state.desired, &applied.services));
-    Ok(Control {
+    let mut control = Control {
         config_file: asked.config.clone(),
         settings,
         sysctl: asked.sysctl,
@@ -102,7 +103,10 @@ pub fn start(asked: &Start) -> Result<Control, Failure> {
         notes,
         started: Instant::now(),
         dataplane: Some(dataplane),
-    })
+    };
+    let heard = control.hear();
+    control.notes.extend(heard);
+    Ok(control)
 }
 
 /// The file, or the configuration applied over it if the file is still the same: the later word
@@ -139,9 +143,9 @@ fn settle(config: &Config, kept: &mut Kept) -> Result<Fixed, Failure> {
             )
         })?),
     };
-    let interfaces = settings.interfaces.clone();
     Ok(Fixed {
-        interfaces,
+        interfaces: settings.interfaces.clone(),
+        endpoint_interfaces: settings.endpoint_interfaces.clone(),
         seed,
         flows: settings.flows,
         ports: settings.ports,

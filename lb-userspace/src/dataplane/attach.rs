@@ -4,7 +4,7 @@
 //! |---|---|
 //! | map | a pin, a program that uses it, or an open file |
 //! | program | a link that runs it |
-//! | link | its pin: `PIN_DIR/xdp-MODE-IFACE`, `PIN_DIR/tcx-IFACE` (see `hook`) |
+//! | link | its pin: `PIN_DIR/xdp-MODE-IFACE`, `PIN_DIR/tcx-IFACE`, `PIN_DIR/local-IFACE` (see `hook`) |
 //!
 //! The daemon holds none of them alone. A new daemon puts its program into the links that are pinned:
 //! the kernel exchanges it between two frames.
@@ -18,8 +18,9 @@ use anyhow::{Context as _, Result, bail};
 use aya::programs::XdpMode as Attach;
 use aya::programs::links::{FdLink, PinnedLink};
 
+use super::hook::DELIVER;
 use super::object::Programs;
-use super::{Interface, XdpMode, hook, interface};
+use super::{Interface, XdpMode, bpffs, hook, interface};
 
 /// How long the kernel may take to take a program off, and how often it is asked.
 const GONE_LIMIT: Duration = Duration::from_secs(2);
@@ -48,7 +49,7 @@ pub fn attach(
     let mut running = Vec::new();
     for one in wanted {
         // First the program that takes what the other hands over.
-        hook::attach(programs.deliver()?, pin_dir, &one.name, notes)
+        hook::attach(DELIVER, programs.deliver()?, pin_dir, &one.name, notes)
             .with_context(|| format!("attach to the ingress hook of {}", one.name))?;
         let mode = attach_xdp(programs, pin_dir, one, notes)
             .with_context(|| format!("attach XDP to {}", one.name))?;
@@ -60,7 +61,7 @@ pub fn attach(
     for (path, name) in pins(pin_dir)? {
         if !wanted.iter().any(|one| one.name == name) {
             unpin(&path, &name)?;
-            hook::detach_filter(&name);
+            hook::detach_filter(DELIVER, &name);
             notes.push(format!(
                 "{name} is not in the configuration any more: detached from it"
             ));
@@ -80,7 +81,7 @@ pub fn detach(pin_dir: &Path) -> Result<()> {
     pins.sort_by_key(|(path, _)| !is_xdp(path));
     for (path, name) in pins {
         unpin(&path, &name)?;
-        hook::detach_filter(&name);
+        hook::detach_filter(DELIVER, &name);
     }
     Ok(())
 }
@@ -180,7 +181,7 @@ fn xdp_pin(pin_dir: &Path, mode: XdpMode, interface: &str) -> PathBuf {
     } else {
         "generic"
     };
-    pin_dir.join(format!("xdp-{mode}-{interface}"))
+    pin_dir.join(bpffs::name(&format!("xdp-{mode}-"), interface))
 }
 
 fn is_xdp(path: &Path) -> bool {
@@ -200,9 +201,9 @@ fn pins(pin_dir: &Path) -> Result<Vec<(PathBuf, String)>> {
             .into_owned();
         let interface = ["xdp-native-", "xdp-generic-", "tcx-"]
             .iter()
-            .find_map(|prefix| name.strip_prefix(prefix));
+            .find_map(|beginning| bpffs::interface(&name, beginning));
         if let Some(interface) = interface {
-            pins.push((path.clone(), interface.to_owned()));
+            pins.push((path.clone(), interface));
         }
     }
     Ok(pins)

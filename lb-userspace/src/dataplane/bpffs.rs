@@ -30,6 +30,32 @@ pub fn prepare(pin_dir: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Name of a file for an interface. The file system keeps dots in names for itself, as in `eth0.7`; no
+/// interface has a colon.
+pub fn name(beginning: &str, interface: &str) -> String {
+    format!("{beginning}{}", interface.replace('.', ":"))
+}
+
+/// The interface that a file of [`name`] is for.
+pub fn interface(name: &str, beginning: &str) -> Option<String> {
+    Some(name.strip_prefix(beginning)?.replace(':', "."))
+}
+
 fn is_bpffs(path: &Path) -> bool {
     statfs(path).is_ok_and(|found| found.filesystem_type() == BPF_FS_MAGIC)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_tells_its_interface_and_has_no_dot() {
+        for interface_name in ["eth0", "eth0.7", "a.b.c", "."] {
+            let file = name("tcx-", interface_name);
+            assert!(!file.contains('.'), "{file}");
+            assert_eq!(interface(&file, "tcx-").as_deref(), Some(interface_name));
+            assert_eq!(interface(&file, "xdp-"), None);
+        }
+    }
 }

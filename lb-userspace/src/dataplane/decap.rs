@@ -133,5 +133,5 @@ fn pin(pin_dir: &Path, mode: XdpMode, interface: &str) -> PathBuf {
         "native"
     };
     // `unpin` waits for a program that is called xdp to be gone.
-    pin_dir.join(format!("xdp-{mode}-{interface}"))
+    pin_dir.join(bpffs::name(&format!("xdp-{mode}-"), interface))
 }

@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result, anyhow};
 use lb_common::record::egress;
 use neli::consts::genl::{Cmd, NlAttrType};
 use neli::consts::nl::NlmF;
-use neli::consts::rtnl::{Ifla, IflaInfo, RtAddrFamily, RtaType, Rtm};
+use neli::consts::rtnl::{Arphrd, Ifla, IflaInfo, RtAddrFamily, RtaType, Rtm};
 use neli::consts::socket::NlFamily;
 use neli::err::RouterError;
 use neli::genl::{AttrTypeBuilder, Genlmsghdr, GenlmsghdrBuilder, NlattrBuilder};
@@ -48,6 +48,8 @@ pub struct Link {
     pub mtu: u32,
     /// Largest MTU in bytes it can be given.
     pub largest_mtu: Option<u32>,
+    /// Whether its frames are those of Ethernet.
+    pub is_ethernet: bool,
 }
 
 /// An XDP program on an interface.
@@ -232,13 +234,17 @@ fn ask_links(index: Option<u32>) -> Result<HashMap<u32, Link>> {
     for answer in answers {
         if let Some(message) = answer.map_err(told)?.get_payload() {
             let attributes = message.rtattrs().get_attr_handle();
-            links.insert(u32::try_from(*message.ifi_index())?, read(&attributes));
+            let is_ethernet = matches!(message.ifi_type(), Arphrd::Ether);
+            links.insert(
+                u32::try_from(*message.ifi_index())?,
+                read(&attributes, is_ethernet),
+            );
         }
     }
     Ok(links)
 }
 
-fn read(attributes: &RtAttrHandle<'_, Ifla>) -> Link {
+fn read(attributes: &RtAttrHandle<'_, Ifla>, is_ethernet: bool) -> Link {
     let info = attributes.get_nested_attributes::<IflaInfo>(Ifla::Linkinfo);
     let kind = info.and_then(|it| it.get_attr_payload_as_with_len::<String>(IflaInfo::Kind));
     let xdp = attributes.get_nested_attributes::<XdpAttribute>(Ifla::Xdp);
@@ -249,6 +255,7 @@ fn read(attributes: &RtAttrHandle<'_, Ifla>) -> Link {
             .get_attr_payload_as(Ifla::Mtu)
             .unwrap_or_default(),
         largest_mtu: attributes.get_attr_payload_as(Ifla::MaxMtu).ok(),
+        is_ethernet,
     }
 }
 
@@ -322,7 +329,11 @@ fn is_gone(error: &anyhow::Error) -> bool {
     error.downcast_ref() == Some(&Errno::ENODEV)
 }
 
-fn connect(family: NlFamily) -> Result<NlRouter> {
+/// A socket for questions of a family.
+///
+/// # Errors
+/// If the kernel refuses it.
+pub fn connect(family: NlFamily) -> Result<NlRouter> {
     let (router, _) = NlRouter::connect(family, None, Groups::empty())
         .map_err(told)
         .context("open a netlink socket")?;
@@ -338,7 +349,7 @@ fn one_or_all<T>(index: Option<T>) -> NlmF {
 }
 
 /// The kernel's refusals carry a number; it says more than the crate's own text.
-fn told<T, P>(error: RouterError<T, P>) -> anyhow::Error
+pub fn told<T, P>(error: RouterError<T, P>) -> anyhow::Error
 where
     RouterError<T, P>: std::fmt::Display,
 {
@@ -375,6 +386,7 @@ mod tests {
         let loopback = index("lo").unwrap();
         assert!(all().unwrap().contains(&(loopback, "lo".into())));
         assert_eq!(link(loopback).unwrap().kind, None);
+        assert!(!link(loopback).unwrap().is_ethernet);
         assert_eq!(links().unwrap()[&loopback], link(loopback).unwrap());
     }
 

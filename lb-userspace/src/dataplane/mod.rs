@@ -12,14 +12,16 @@ mod hook;
 mod interface;
 mod kernel;
 mod layout;
+mod local;
 mod mapped;
 mod maps;
 mod object;
 mod ranges;
 mod report;
+mod route;
 mod trie;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fs;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -30,19 +32,20 @@ use anyhow::{Context as _, Result};
 use aya::Ebpf;
 use aya::programs::{ProgramInfo, TestRun as _, TestRunOptions};
 use lb_common::address::{IPV4, IPV6, standard};
-use lb_common::record::{Endpoint, TableRef};
+use lb_common::record::{Endpoint, TableRef, mode};
 use lb_common::verdict::Reason;
 
-use crate::desired::{Desired, Protocol};
+use crate::desired::{Desired, Mode, Protocol};
 use crate::plan::{Ids, Image, Numbers, Plan, Tables, Write};
 pub use frags::are_taken as takes_frags;
 pub use interface::{Attached, all as interfaces, index as interface_index};
 pub use kernel::{require as require_kernel, version as kernel_version};
+use local::Local;
 use maps::Maps;
 use object::{Constants, Loading, Programs};
 pub use report::{
-    Applied, AppliedService, Counters, EndpointReport, FlowReport, Interface, LiveFlows, Opened,
-    Options, ReasonCount, Run, XdpMode,
+    Applied, AppliedService, Counters, EndpointInterface, EndpointInterfaces, EndpointReport,
+    FlowReport, Hook, Interface, LiveFlows, News, Opened, Options, ReasonCount, Run, XdpMode,
 };
 
 /// Where reading the flow table takes long, it is not looked more often for endpoints without flows.
@@ -62,6 +65,8 @@ pub struct Dataplane {
     /// When it was last looked for what no flow is on any more.
     freed: Instant,
     running: Vec<Interface>,
+    local: Local,
+    news: News,
 }
 
 impl Dataplane {
@@ -136,6 +141,8 @@ impl Dataplane {
             ids: Ids::default(),
             freed: Instant::now(),
             running,
+            local: Local::new(options.endpoint_interfaces.clone())?,
+            news: News::default(),
         };
         dataplane.expect_flows();
         dataplane.tend()?;
@@ -183,6 +190,8 @@ impl Dataplane {
     /// `on_flows` holds the endpoints that live flows are on.
     fn follow(&mut self, desired: &Desired, on_flows: &Numbers) -> Result<Vec<AppliedService>> {
         let plan = Plan::between(&self.image, desired, on_flows, &mut self.tables)?;
+        // Before a packet goes to an endpoint whose replies nobody would turn back.
+        self.await_endpoints(desired);
         for write in &plan.writes {
             if let Err(error) = self.maps.write(&mut self.ebpf, write) {
                 self.image.placed = Arc::default();
@@ -361,7 +370,57 @@ impl Dataplane {
     /// # Errors
     /// If the kernel cannot be asked or a map not be written.
     pub fn tend(&mut self) -> Result<()> {
-        self.maps.write_egress(&mut self.ebpf, &self.running)
+        self.maps.write_egress(&mut self.ebpf, &self.running)?;
+        let endpoints = self.translated();
+        self.follow_endpoints(&endpoints);
+        Ok(())
+    }
+
+    /// Addresses of the endpoints the kernel knows whose replies have to be turned back.
+    fn translated(&self) -> BTreeSet<IpAddr> {
+        let records = self.image.endpoints.values();
+        let translated = records.filter(|it| it.mode == mode::NAT);
+        translated
+            .filter_map(|it| standard(it.family, it.address))
+            .collect()
+    }
+
+    /// Follows the endpoints of `desired` too, if they are others than those of before.
+    fn await_endpoints(&mut self, desired: &Desired) {
+        // First of all, because new weights shall be in force at once.
+        if translated(desired).eq(translated(&self.desired)) {
+            return;
+        }
+        let mut endpoints = self.translated();
+        endpoints.extend(translated(desired));
+        self.follow_endpoints(&endpoints);
+    }
+
+    /// Sees to it that replies of endpoints on this node are turned back. What hinders it is a note, because
+    /// all else can go on.
+    fn follow_endpoints(&mut self, endpoints: &BTreeSet<IpAddr>) {
+        let followed = self.local.follow(
+            &mut self.ebpf,
+            &self.pin_dir,
+            &self.running,
+            endpoints,
+            &mut self.news,
+        );
+        if let Err(error) = followed {
+            self.news.notes.push(format!(
+                "interfaces of endpoints were not followed: {error:#}"
+            ));
+        }
+    }
+
+    /// Interfaces that lead to endpoints on this node.
+    pub fn endpoint_interfaces(&self) -> Vec<EndpointInterface> {
+        self.local.running()
+    }
+
+    /// What has happened by itself since this was last asked.
+    pub fn take_news(&mut self) -> News {
+        std::mem::take(&mut self.news)
     }
 
     /// Empties the entries of flows that are over. To be called at least once in twelve days, see
@@ -397,6 +456,38 @@ impl Dataplane {
         })
     }
 
+    /// As [`Dataplane::run`], of the program for replies of endpoints on this node. The frame is `packets`
+    /// packets with `segment` bytes each after their headers; 1 and 0 if it is not to be parted.
+    ///
+    /// # Errors
+    /// As there, and if the kernel refuses the program.
+    pub fn run_local(
+        &mut self,
+        frame: &[u8],
+        ingress: u32,
+        (packets, segment): (u32, u32),
+    ) -> Result<Run> {
+        let mut out = vec![0; frame.len() + 256];
+        // struct __sk_buff: ingress_ifindex, ifindex, gso_segs, gso_size, and what is zero.
+        let mut context = [0_u8; 192];
+        for (at, value) in [(36, ingress), (40, ingress), (164, packets), (176, segment)] {
+            context[at..at + 4].copy_from_slice(&value.to_ne_bytes());
+        }
+        let result = object::local(&mut self.ebpf)?
+            .test_run(TestRunOptions {
+                data_in: Some(frame),
+                data_out: Some(&mut out),
+                ctx_in: Some(&context),
+                ..TestRunOptions::default()
+            })
+            .context("BPF_PROG_TEST_RUN")?;
+        out.truncate(result.data_size_out as usize);
+        Ok(Run {
+            action: result.return_value,
+            frame: out,
+        })
+    }
+
     /// What the kernel says of the loaded XDP program: sizes, verified instructions.
     ///
     /// # Errors
@@ -418,7 +509,9 @@ impl Dataplane {
     /// # Errors
     /// If a pin cannot be removed; names it.
     pub fn detach(self) -> Result<()> {
+        // XDP first: replies to what it still forwards are turned back.
         attach::detach(&self.pin_dir)?;
+        local::detach(&self.pin_dir)?;
         for map in object::MAPS.iter().chain([&object::WAYS]) {
             let path = self.pin_dir.join(map);
             fs::remove_file(&path).with_context(|| format!("unpin {}", path.display()))?;
@@ -428,6 +521,16 @@ impl Dataplane {
         let _ = fs::remove_dir(&self.pin_dir);
         Ok(())
     }
+}
+
+/// Addresses of the endpoints whose replies have to be turned back.
+fn translated(desired: &Desired) -> impl Iterator<Item = IpAddr> {
+    let services = desired.services.iter();
+    services
+        .filter(|it| it.delivery.mode == Mode::Nat)
+        .flat_map(|it| &it.backends)
+        .flat_map(|it| &it.endpoints)
+        .map(|it| it.address.ip())
 }
 
 fn applied(desired: &Desired, plan: &Plan) -> Vec<AppliedService> {

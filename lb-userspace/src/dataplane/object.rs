@@ -12,6 +12,7 @@ use aya::{Ebpf, EbpfLoader, include_bytes_aligned};
 use lb_common::hash;
 use lb_common::record::ways;
 
+use super::hook::{DELIVER, LOCAL};
 use super::{XdpMode, frags};
 
 /// The object file, built by this crate's build script.
@@ -30,8 +31,6 @@ const ASIDE: [(u32, &str); ways::COUNT as usize] = [
 pub const WAYS: &str = "WAYS";
 /// Where the same map of [`Programs`] for generic mode is pinned.
 pub const WAYS_OF_GENERIC: &str = "WAYS_OF_GENERIC";
-/// The program for frames that XDP could not send.
-pub const DELIVER: &str = "lb_deliver";
 
 /// Every map that outlives the daemon.
 pub const MAPS: &[&str] = &[
@@ -111,7 +110,7 @@ pub fn load(pin_dir: &Path, constants: &Constants, loading: Loading) -> Result<E
     }
     deliver(&mut ebpf)?
         .load()
-        .map_err(|error| refused(DELIVER, &error))?;
+        .map_err(|error| refused(DELIVER.program, &error))?;
     Ok(ebpf)
 }
 
@@ -222,14 +221,33 @@ pub fn xdp(ebpf: &mut Ebpf) -> Result<&mut Xdp> {
     Ok(program.try_into()?)
 }
 
-/// The program at the kernel's ingress hook.
+/// The program that sends what XDP could not.
 ///
 /// # Errors
 /// If the object has none.
 pub fn deliver(ebpf: &mut Ebpf) -> Result<&mut SchedClassifier> {
+    classifier(ebpf, DELIVER.program)
+}
+
+/// The program that turns replies of endpoints on this node. Loaded when it is first asked for: most nodes
+/// have no use for it.
+///
+/// # Errors
+/// If the object has none, or the kernel refuses it; with the verifier's words if it was the verifier.
+pub fn local(ebpf: &mut Ebpf) -> Result<&mut SchedClassifier> {
+    let program = classifier(ebpf, LOCAL.program)?;
+    if program.fd().is_err() {
+        program
+            .load()
+            .map_err(|error| refused(LOCAL.program, &error))?;
+    }
+    Ok(program)
+}
+
+fn classifier<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut SchedClassifier> {
     let program = ebpf
-        .program_mut(DELIVER)
-        .context("the object has no program `lb_deliver`")?;
+        .program_mut(name)
+        .with_context(|| format!("the object has no program `{name}`"))?;
     Ok(program.try_into()?)
 }
 

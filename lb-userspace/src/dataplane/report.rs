@@ -16,6 +16,8 @@ pub struct Options {
     pub pin_dir: PathBuf,
     /// Interfaces the program is attached to.
     pub interfaces: Vec<Interface>,
+    /// Interfaces that lead to endpoints on this node.
+    pub endpoint_interfaces: EndpointInterfaces,
     /// Flows the flow table has room for; rounded up to a power of two.
     pub flows: u32,
     /// First and last node port flows are given (`nat`), inclusive.
@@ -44,6 +46,60 @@ pub enum XdpMode {
     Native,
     /// In the kernel's generic path: works on every device, slower.
     Generic,
+}
+
+/// Which interfaces, beside those that XDP is attached to, replies of endpoints are expected from.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum EndpointInterfaces {
+    /// Those that the routing table leads to endpoints by.
+    #[default]
+    Found,
+    /// Those with one of these names, and no others. A `*` at the end stands for any end.
+    Named(Vec<String>),
+}
+
+impl EndpointInterfaces {
+    /// Whether an interface of this name is one of them, if the routing table leads to an endpoint by it
+    /// or not.
+    pub fn wants(&self, name: &str, leads_to_endpoint: bool) -> bool {
+        match self {
+            Self::Found => leads_to_endpoint,
+            Self::Named(patterns) => patterns.iter().any(|it| match it.strip_suffix('*') {
+                Some(beginning) => name.starts_with(beginning),
+                None => it == name,
+            }),
+        }
+    }
+}
+
+/// An interface that leads to endpoints on this node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EndpointInterface {
+    /// Name, such as `veth12ab` or `cni0`.
+    pub name: String,
+    /// What holds the program there.
+    pub hook: Hook,
+}
+
+/// What holds a program at the kernel's ingress hook.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Hook {
+    /// A link (since Linux 6.6).
+    Tcx,
+    /// A filter of the queueing discipline `clsact`.
+    Clsact,
+    /// Nothing: the kernel refused it, and replies from there are lost. The log says why.
+    Refused,
+}
+
+/// What has happened by itself since it was last asked.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct News {
+    /// Things an operator should know, each a full sentence.
+    pub notes: Vec<String>,
+    /// Interfaces that were found to lead to endpoints: they have to forward.
+    pub arrived: Vec<String>,
 }
 
 /// How the dataplane came to be.

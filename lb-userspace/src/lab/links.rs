@@ -102,8 +102,22 @@ pub(super) fn settle(host: &Host, forwards: bool) -> Result<()> {
 
 /// Gives an interface its addresses.
 pub(super) fn assign(host: &mut Host, link: Link) -> Result<()> {
+    assign_aside(host, &link)?;
+    host.add_link(link);
+    Ok(())
+}
+
+/// Gives an interface its addresses that is not one of the host's [`links`](Host::links).
+pub(super) fn assign_aside(host: &Host, link: &Link) -> Result<()> {
     let v4 = format!("{}/{PREFIX_V4}", link.v4);
     let v6 = format!("{}/{PREFIX_V6}", link.v6);
+    host.ip(&["address", "add", &v4, "dev", &link.interface])?;
+    host.ip(&["address", "add", &v6, "dev", &link.interface, "nodad"])
+}
+
+/// Gives an interface its addresses, with no other host on its segment.
+pub(super) fn assign_alone(host: &mut Host, link: Link) -> Result<()> {
+    let (v4, v6) = (whole(link.v4), whole_v6(link.v6));
     host.ip(&["address", "add", &v4, "dev", &link.interface])?;
     host.ip(&["address", "add", &v6, "dev", &link.interface, "nodad"])?;
     host.add_link(link);

@@ -10,7 +10,7 @@ use nix::unistd::geteuid;
 use super::footprint::Footprint;
 use super::host::Host;
 use super::links::Wire;
-use super::{leftovers, one_net, pass, two_nets};
+use super::{leftovers, one_net, pass, pods, two_nets};
 
 /// Files to have open at once, as far as the hard limit lets: room for both ends of 10 000
 /// connections.
@@ -31,6 +31,8 @@ pub struct Topology {
 enum Shape {
     TwoNets,
     OneNet,
+    RoutedPods,
+    BridgedPods,
 }
 
 /// The hosts of a built lab, before it has them.
@@ -68,6 +70,30 @@ impl Topology {
     #[must_use]
     pub fn one_net() -> Self {
         Self::new(Shape::OneNet)
+    }
+
+    /// The endpoints are pods of the node's own, each behind a veth that a route leads to, as Calico and the
+    /// `ptp` plug-in of CNI have it. They leave checksums and segmentation to the device that sends. Their ends
+    /// of a wire run no XDP program and merge nothing; `one` and `two` have no address on the node:
+    ///
+    /// ```text
+    /// client eth0 ── client node one ── eth0 one      10.64.0.0/24  10.64.1.1/32
+    ///                       node two ── eth0 two                    10.64.1.2/32
+    /// ```
+    #[must_use]
+    pub fn routed_pods() -> Self {
+        Self::new(Shape::RoutedPods)
+    }
+
+    /// The same with the pods on a bridge of the node's, as most plug-ins of CNI have it:
+    ///
+    /// ```text
+    /// client eth0 ── client node pods ─┬─ eth0 one    10.64.0.0/24  10.64.1.11
+    ///                                  └─ eth0 two                  10.64.1.12
+    /// ```
+    #[must_use]
+    pub fn bridged_pods() -> Self {
+        Self::new(Shape::BridgedPods)
     }
 
     fn new(shape: Shape) -> Self {
@@ -134,6 +160,8 @@ impl Topology {
         let hosts = match self.shape {
             Shape::TwoNets => two_nets::build(&ground.0, &self.endpoints, self.wire),
             Shape::OneNet => one_net::build(&ground.0, &self.endpoints, self.wire),
+            Shape::RoutedPods => pods::routed(&ground.0, &self.endpoints, self.wire),
+            Shape::BridgedPods => pods::bridged(&ground.0, &self.endpoints, self.wire),
         }?;
         Ok(Lab { hosts, ground })
     }
@@ -155,7 +183,8 @@ impl Topology {
             .try_for_each(|(at, name)| {
                 ensure!(is_device_name(name), "`{name}` is no name for an interface");
                 ensure!(
-                    !["client", "node", "switch", "lo", "default", "all"].contains(&name.as_str())
+                    !["client", "node", "switch", "pods", "lo", "default", "all"]
+                        .contains(&name.as_str())
                         && !self.endpoints[..at].contains(name),
                     "`{name}` is taken"
                 );
@@ -286,6 +315,8 @@ mod tests {
     fn the_default_topology_is_sound() {
         Topology::two_nets().check().unwrap();
         Topology::one_net().check().unwrap();
+        Topology::routed_pods().check().unwrap();
+        Topology::bridged_pods().check().unwrap();
     }
 
     #[test]

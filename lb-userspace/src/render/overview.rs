@@ -4,7 +4,7 @@ use super::number::{count, percent, seconds, total};
 use super::table::{Column, table};
 use super::{Style, list, notes};
 use crate::api::{ServiceView, Status};
-use crate::dataplane::{Interface, XdpMode};
+use crate::dataplane::{EndpointInterface, Hook, Interface, XdpMode};
 use crate::desired::Scheduling;
 
 /// The daemon, its interfaces, its services, and what went wrong.
@@ -24,6 +24,14 @@ pub fn status(status: &Status, style: Style) -> String {
     };
     text += &format!("config      {}{applied}\n", status.config_file);
     text += &format!("interfaces  {}\n", interfaces(&status.interfaces));
+    if !status.endpoint_interfaces.is_empty() {
+        let all: Vec<String> = status
+            .endpoint_interfaces
+            .iter()
+            .map(endpoint_interface)
+            .collect();
+        text += &format!("endpoints   {}\n", all.join(", "));
+    }
     let live = status.live;
     text += &format!(
         "flows       {} of {} ({} opening, {} open, {} closing)\n\n",
@@ -106,4 +114,13 @@ fn interface(interface: &Interface) -> String {
         XdpMode::Generic => "generic",
     };
     format!("{} {mode}", interface.name)
+}
+
+fn endpoint_interface(interface: &EndpointInterface) -> String {
+    let hook = match interface.hook {
+        Hook::Tcx => "tcx",
+        Hook::Clsact => "clsact",
+        Hook::Refused => "REFUSED: replies are lost",
+    };
+    format!("{} {hook}", interface.name)
 }

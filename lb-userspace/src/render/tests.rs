@@ -3,7 +3,9 @@ use crate::api::{
     BackendShift, BackendView, Backends, ConfigAnswer, DetachAnswer, EndpointView, Flows,
     IdleSeconds, Origin, ServiceShift, ServiceView, Share, Status, WeightsAnswer,
 };
-use crate::dataplane::{Counters, FlowReport, Interface, LiveFlows, ReasonCount, XdpMode};
+use crate::dataplane::{
+    Counters, EndpointInterface, FlowReport, Hook, Interface, LiveFlows, ReasonCount, XdpMode,
+};
 use crate::desired::{Idle, Protocol, Scheduling};
 use crate::state::ChangeKind;
 
@@ -171,6 +173,16 @@ fn status_is_everything_at_a_glance() {
             interface("eth0", XdpMode::Native),
             interface("eth1", XdpMode::Generic),
         ],
+        endpoint_interfaces: vec![
+            EndpointInterface {
+                name: "cni0".into(),
+                hook: Hook::Tcx,
+            },
+            EndpointInterface {
+                name: "veth7".into(),
+                hook: Hook::Refused,
+            },
+        ],
         flow_capacity: 262_144,
         node_ports: (10_240, 29_999),
         live: LiveFlows {
@@ -193,6 +205,7 @@ fn status_is_everything_at_a_glance() {
 lbd 0.1.0, pid 7, up 2h 5m 1s, generation 4
 config      /etc/lb/lb.toml (another one applied over it)
 interfaces  eth0 native, eth1 generic
+endpoints   cni0 tcx, veth7 REFUSED: replies are lost
 flows       201 of 262144 (0 opening, 200 open, 1 closing)
 
 SERVICE  ADDRESS         PROTOCOL  SOURCE   SHARES                                   LIVE

@@ -177,8 +177,25 @@ impl<'a> Stage<'a> {
     /// Gives the program a frame; exactly this reason is counted once.
     #[track_caller]
     pub fn play(&mut self, frame: &[u8], from: Port, reason: Reason) -> Run {
+        self.counting(reason, frame, |node| node.run(frame, from))
+    }
+
+    /// The same of the program for replies of endpoints on the node.
+    #[track_caller]
+    pub fn play_local(&mut self, frame: &[u8], parts: (u32, u32), reason: Reason) -> Run {
+        let from = self.node.one;
+        self.counting(reason, frame, |node| node.run_local(frame, from, parts))
+    }
+
+    #[track_caller]
+    fn counting(
+        &mut self,
+        reason: Reason,
+        frame: &[u8],
+        run: impl FnOnce(&mut Node) -> anyhow::Result<Run>,
+    ) -> Run {
         let before = self.node.reasons().expect("reasons");
-        let run = self.node.run(frame, from).expect("the frame is taken");
+        let run = run(self.node).expect("the frame is taken");
         let after = self.node.reasons().expect("reasons");
         let counted: Vec<(&str, u64)> = Reason::ALL
             .iter()

@@ -39,7 +39,7 @@ const BULK: u16 = 9001;
 /// The MTU of the narrow wire.
 const NARROW: &str = "1300";
 
-fn large_datagrams(topology: &Topology) -> Result<()> {
+pub(super) fn large_datagrams(topology: &Topology) -> Result<()> {
     let scene = Scene::build(topology)?;
     for family in Family::BOTH {
         let vip = SocketAddr::new(family.vip(), PORT);
@@ -68,7 +68,7 @@ fn large_datagrams(topology: &Topology) -> Result<()> {
     Ok(())
 }
 
-fn closed_port(topology: &Topology) -> Result<()> {
+pub(super) fn closed_port(topology: &Topology) -> Result<()> {
     let mut scene = Scene::without_lbd(topology)?;
     let one = scene.lab().endpoint("one")?;
     let mut configuration = Configuration::on(&scene.lab().node().interfaces());

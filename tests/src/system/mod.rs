@@ -9,6 +9,7 @@
 //! | [`flood`] | spoofed packets in masses harm nobody |
 //! | [`life`] | `lbd` killed, stopped, started twice, told to read its file again, detached |
 //! | [`paths`] | neighbours from cold, large transfers, generic mode, what is not ours |
+//! | [`pods`] | endpoints on the node itself |
 //! | [`modes`] | endpoints that answer themselves: dsr, ipip, gue |
 //! | [`ports`] | services with several ports |
 //! | [`kernel_tunnels`] | endpoints whose kernel unpacks |
@@ -33,6 +34,7 @@ mod kernel_tunnels;
 mod life;
 mod modes;
 mod paths;
+mod pods;
 mod ports;
 mod readme;
 mod scale;
@@ -58,6 +60,7 @@ pub fn trials() -> Vec<Trial> {
         modes::trials(),
         kernel_tunnels::trials(),
         paths::trials(),
+        pods::trials(),
         ports::trials(),
         aside::trials(),
         beside::trials(),

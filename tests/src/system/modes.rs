@@ -147,7 +147,8 @@ fn large(how: &str) -> Result<()> {
     Ok(())
 }
 
-fn services(scene: &Scene, mode: &str, across: bool) -> Result<String> {
+/// All services in a mode.
+pub(super) fn services(scene: &Scene, mode: &str, across: bool) -> Result<String> {
     let (one, two) = (scene.lab().endpoint("one")?, scene.lab().endpoint("two")?);
     let configuration = Configuration::on(&scene.lab().node().interfaces());
     let configuration = SERVICES.into_iter().fold(configuration, |text, it| {

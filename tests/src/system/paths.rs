@@ -195,8 +195,8 @@ fn jumbo(topology: &Topology, mode: &str) -> Result<()> {
     transfer_all(&mut scene, BYTES, &format!("{mode}, MTU 9000"))
 }
 
-/// A scene with a bulk service for each address family.
-fn bulk(topology: &Topology, mode: Option<&str>) -> Result<Scene> {
+/// A scene with a bulk service for each address family, lbd in this XDP mode.
+pub(super) fn bulk(topology: &Topology, mode: Option<&str>) -> Result<Scene> {
     let mut scene = Scene::without_lbd(topology)?;
     let one = scene.lab().endpoint("one")?;
     let server = one.bulk("one", BULK)?;
@@ -216,7 +216,8 @@ fn bulk(topology: &Topology, mode: Option<&str>) -> Result<Scene> {
     Ok(scene)
 }
 
-fn transfer_all(scene: &mut Scene, bytes: u64, what: &str) -> Result<()> {
+/// Transfers so much down and up by each address family; it must arrive as it was sent.
+pub(super) fn transfer_all(scene: &mut Scene, bytes: u64, what: &str) -> Result<()> {
     let client = scene.lab().client();
     for (family, seed) in Family::BOTH.into_iter().zip(1..) {
         let target = SocketAddr::new(family.vip(), BULK);

@@ -11,12 +11,17 @@ use anyhow::{Context as _, Result};
 use super::tokens::{Tests, Token, find, tokens};
 
 /// Where the kernel program makes addresses: packet bytes and map values.
-const ADDRESSES_IN_KERNEL: &[&str] = &["lb-ebpf/src/frame.rs", "lb-ebpf/src/maps.rs"];
+const ADDRESSES_IN_KERNEL: &[&str] = &[
+    "lb-ebpf/src/frame.rs",
+    "lb-ebpf/src/skb.rs",
+    "lb-ebpf/src/maps.rs",
+];
 
 /// Where it may step outside the compiler's guarantees: there, and where it calls the kernel's
 /// helpers (routes, redirection).
 const UNSAFE_IN_KERNEL: &[&str] = &[
     "lb-ebpf/src/frame.rs",
+    "lb-ebpf/src/skb.rs",
     "lb-ebpf/src/maps.rs",
     "lb-ebpf/src/forward.rs",
     "lb-ebpf/src/deliver.rs",

@@ -5,7 +5,9 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result};
 use aya::programs::{ProgramFd, ProgramInfo};
-use lb_userspace::dataplane::{Dataplane, Interface, Options, XdpMode, interface_index};
+use lb_userspace::dataplane::{
+    Dataplane, EndpointInterfaces, Interface, Options, XdpMode, interface_index,
+};
 use lb_userspace::desired::{
     Backend, Delivery, Desired, Endpoint, Idle, Mode, Ports, Protocol, Selection, Service,
 };
@@ -85,6 +87,7 @@ impl Balancer {
                 name: INTERFACE.to_owned(),
                 mode: XdpMode::Native,
             }],
+            endpoint_interfaces: EndpointInterfaces::default(),
             flows,
             ports: (10_240, 29_999),
             log_packets: false,
