@@ -236,18 +236,18 @@ pub const CASES: &[Case] = &[
                         .payload(&quoted.ip_bytes())
                 };
                 let quoted = between(world.client, world.vip).udp(CLIENT_PORT, port);
-                stage.returns(
+                stage.sends(
                     &error(to.address.ip(), to.source, &there),
                     stage.node.one,
+                    stage.to_clients(),
                     &error(world.vip, world.client, &quoted).one_hop_on(),
                 );
                 let packet = quoted.label(9).payload(&[7; 3000]);
                 let way = stage.to(1, 2);
-                for piece in packet.cut(1200) {
-                    stage.forwards(&piece, way, |_| {
-                        let ends = ((to.source, node_port), (to.address.ip(), port));
-                        piece.clone().turned(ends.0, ends.1)
-                    });
+                let ends = ((to.source, node_port), (to.address.ip(), port));
+                let turned = packet.clone().turned(ends.0, ends.1).cut(1200);
+                for (piece, turned) in packet.cut(1200).iter().zip(&turned) {
+                    stage.sends(piece, stage.node.client, way, turned);
                 }
             }
         },
