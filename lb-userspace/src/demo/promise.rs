@@ -165,6 +165,7 @@ mod tests {
         Counts {
             by_name: [("one".to_owned(), one), ("two".to_owned(), two)].into(),
             errors: [("lost".to_owned(), failed)].into(),
+            late: 0,
             elapsed: Duration::ZERO,
         }
     }
