@@ -28,10 +28,10 @@ const LENGTH: Duration = Duration::from_secs(2);
 /// Slots of the largest table: 64 pages, so that all pages are used again after 250 exchanges. Without
 /// optimisation a table takes too long for that.
 const SLOTS: u32 = if cfg!(debug_assertions) { 4096 } else { 65_536 };
-/// When the flow table is full, flows of one packet give way. Small, because it is gone through when endpoints
-/// of the service before are to be freed.
+/// When the flow table is full, flows of one packet give way, but none in its first moment: room for all that
+/// can come in one. No larger, because it is gone through when endpoints of the service before are to be freed.
 const ROOMY: Load = Load {
-    flows: 1 << 12,
+    flows: 1 << 16,
     ports: (10_240, 29_999),
     mtu: 1500,
 };

@@ -125,7 +125,8 @@ fn correct_lengths(whole: &mut [u8], there: usize, end: usize) {
         return;
     };
     let add = |bytes: &mut [u8], at: usize| {
-        let length = u16::from_be_bytes([bytes[at], bytes[at + 1]]) + lacking as u16;
+        // A packet that promises nearly 65 536 bytes has not got them: nobody can do anything with it.
+        let length = u16::from_be_bytes([bytes[at], bytes[at + 1]]).wrapping_add(lacking as u16);
         bytes[at..at + 2].copy_from_slice(&length.to_be_bytes());
     };
     let is_udp = if whole[14] >> 4 == 4 {
