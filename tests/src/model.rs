@@ -173,6 +173,8 @@ struct Back {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Flow {
+    /// Place among the model's owners.
+    owner: usize,
     endpoint: SocketAddr,
     source: IpAddr,
     /// Unknown while no packet of the flow was sent on, and of one that is carried.
@@ -182,7 +184,17 @@ struct Flow {
     life: Life,
 }
 
+/// A service that is there or has been, and as its flows' endpoints know it last.
+#[derive(Debug)]
+struct Owner {
+    /// Its address with its lowest port, whether that is the only one, its protocol.
+    name: (SocketAddr, bool, Protocol),
+    mss: Option<u16>,
+}
+
 struct Service {
+    /// Place among the model's owners.
+    owner: usize,
     slots: Vec<desired::Endpoint>,
     /// Table of each rule.
     rules: Vec<Vec<desired::Endpoint>>,
@@ -200,6 +212,8 @@ pub struct Model {
     seed: u64,
     ports: RangeInclusive<u16>,
     services: Vec<Service>,
+    /// Also those that have left: their flows go on.
+    owners: Vec<Owner>,
     /// Flows each service, or a rule of it, has dealt out.
     dealt: HashMap<Turns, usize>,
     flows: HashMap<Tuple, Flow>,
@@ -224,6 +238,7 @@ impl Model {
             seed,
             ports,
             services: Vec::new(),
+            owners: Vec::new(),
             dealt: HashMap::new(),
             flows: HashMap::new(),
             backs: HashMap::new(),
@@ -266,6 +281,7 @@ impl Model {
             let idle = Idle::of(&service.idle);
             let wanted = service.clone();
             let known = Service {
+                owner: self.owner(service),
                 slots,
                 rules,
                 basis,
@@ -275,6 +291,24 @@ impl Model {
             self.services.push(known);
         }
         Ok(())
+    }
+
+    /// Where a service stands among the owners, who is told what it asks for now.
+    fn owner(&mut self, service: &desired::Service) -> usize {
+        let (name, mss) = (
+            (
+                service.address,
+                service.ports == Ports::One,
+                service.protocol,
+            ),
+            service.delivery.mss,
+        );
+        if let Some(place) = self.owners.iter().position(|it| it.name == name) {
+            self.owners[place].mss = mss;
+            return place;
+        }
+        self.owners.push(Owner { name, mss });
+        self.owners.len() - 1
     }
 
     /// The service that a packet to this address is for: the one with this port alone, else with it in a range.
@@ -437,13 +471,13 @@ impl Model {
             return None;
         };
         let read = read(frame).ok()?;
-        let is_meant = if read.destination == tuple.service {
-            read.opens()
-        } else {
-            read.has_syn()
-        };
-        let service = self.service(tuple.service, tuple.protocol)?;
-        service.wanted.delivery.mss.filter(|_| is_meant)
+        if read.destination == tuple.service {
+            let service = self.service(tuple.service, tuple.protocol)?;
+            return service.wanted.delivery.mss.filter(|_| read.opens());
+        }
+        // An endpoint's packet: its own service's, whoever has the port now.
+        let flow = self.flows.get(tuple)?;
+        self.owners[flow.owner].mss.filter(|_| read.has_syn())
     }
 
     /// Makes a flow findable by its node port, which no other live flow to the endpoint may have.

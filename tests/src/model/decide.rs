@@ -81,6 +81,7 @@ impl Model {
                     address.set_port(port);
                 }
                 let flow = Flow {
+                    owner: service.owner,
                     endpoint: address,
                     source: endpoint.source,
                     node_port: None,
