@@ -261,9 +261,13 @@ fn broken_pipe() -> Result<()> {
 
 fn unreachable() -> Result<()> {
     let mut scene = Scene::build(&Topology::two_nets())?;
-    // Somebody else must be able to run it wherever it was built.
+    // Somebody else must be able to run it wherever it was built. Copied by another process: a child that this
+    // one starts elsewhere at the same time would hold it open for writing for a moment, and nobody could run it.
     let lbctl = scene.lab().directory().join("lbctl");
-    fs::copy(program("lbctl")?, &lbctl)?;
+    let copied = Command::new("cp")
+        .args([&program("lbctl")?, &lbctl])
+        .status()?;
+    ensure!(copied.success(), "cp: {copied}");
     let mut command = Command::new(&lbctl);
     command
         .arg("status")
