@@ -30,7 +30,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use aya::Ebpf;
-use aya::programs::{ProgramInfo, TestRun as _, TestRunOptions};
+use aya::programs::{ProgramInfo, TestRun, TestRunOptions, TestRunResult};
 use lb_common::address::{IPV4, IPV6, standard};
 use lb_common::record::{Endpoint, TableRef, mode};
 use lb_common::verdict::Reason;
@@ -436,24 +436,11 @@ impl Dataplane {
     /// # Errors
     /// If the kernel refuses the frame (shorter than 14 bytes) or the interface.
     pub fn run(&mut self, frame: &[u8], ingress: u32) -> Result<Run> {
-        let mut out = vec![0; frame.len() + 256];
         let mut context = [0_u8; 24];
         // struct xdp_md: data, data_end, data_meta, ingress_ifindex, rx_queue_index, egress_ifindex.
         context[4..8].copy_from_slice(&(frame.len() as u32).to_ne_bytes());
         context[12..16].copy_from_slice(&ingress.to_ne_bytes());
-        let result = object::xdp(&mut self.ebpf)?
-            .test_run(TestRunOptions {
-                data_in: Some(frame),
-                data_out: Some(&mut out),
-                ctx_in: Some(&context),
-                ..TestRunOptions::default()
-            })
-            .context("BPF_PROG_TEST_RUN")?;
-        out.truncate(result.data_size_out as usize);
-        Ok(Run {
-            action: result.return_value,
-            frame: out,
-        })
+        run(object::xdp(&mut self.ebpf)?, frame, &context)
     }
 
     /// As [`Dataplane::run`], of the program for replies of endpoints on this node. The frame is `packets`
@@ -467,25 +454,12 @@ impl Dataplane {
         ingress: u32,
         (packets, segment): (u32, u32),
     ) -> Result<Run> {
-        let mut out = vec![0; frame.len() + 256];
         // struct __sk_buff: ingress_ifindex, ifindex, gso_segs, gso_size, and what is zero.
         let mut context = [0_u8; 192];
         for (at, value) in [(36, ingress), (40, ingress), (164, packets), (176, segment)] {
             context[at..at + 4].copy_from_slice(&value.to_ne_bytes());
         }
-        let result = object::local(&mut self.ebpf)?
-            .test_run(TestRunOptions {
-                data_in: Some(frame),
-                data_out: Some(&mut out),
-                ctx_in: Some(&context),
-                ..TestRunOptions::default()
-            })
-            .context("BPF_PROG_TEST_RUN")?;
-        out.truncate(result.data_size_out as usize);
-        Ok(Run {
-            action: result.return_value,
-            frame: out,
-        })
+        run(object::local(&mut self.ebpf)?, frame, &context)
     }
 
     /// What the kernel says of the loaded XDP program: sizes, verified instructions.
@@ -546,6 +520,27 @@ fn applied(desired: &Desired, plan: &Plan) -> Vec<AppliedService> {
             digest: built.digest,
         })
         .collect()
+}
+
+/// Runs a program on a frame. A tunnel may put headers before it, an answer around it.
+fn run<P>(program: &P, frame: &[u8], context: &[u8]) -> Result<Run>
+where
+    P: for<'a> TestRun<Opts<'a> = TestRunOptions<'a>, Result = TestRunResult>,
+{
+    let mut out = vec![0; frame.len() + 256];
+    let result = program
+        .test_run(TestRunOptions {
+            data_in: Some(frame),
+            data_out: Some(&mut out),
+            ctx_in: Some(context),
+            ..TestRunOptions::default()
+        })
+        .context("BPF_PROG_TEST_RUN")?;
+    out.truncate(result.data_size_out as usize);
+    Ok(Run {
+        action: result.return_value,
+        frame: out,
+    })
 }
 
 /// Lets what the program says about packets appear in the daemon's log.
