@@ -6,7 +6,7 @@ use super::entry::{Arrival, Bucket, Client, Key, State};
 use super::find::is_endpoint_entry;
 use super::{Flows, Steps, first};
 use crate::hash::{self, Keys};
-use crate::limits::{PORT_PROBES, WAYS};
+use crate::limits::{MOST_PORT_PROBES, PORT_PROBES, WAYS};
 use crate::verdict::Reason;
 
 /// The node ports flows are given.
@@ -24,7 +24,7 @@ impl NodePorts {
     #[inline(always)]
     pub(super) const fn port(self, hash: u64, step: u32) -> u16 {
         let count = self.count as u64;
-        let place = if self.count as u32 <= PORT_PROBES {
+        let place = if self.count as u32 <= MOST_PORT_PROBES {
             ((hash >> 48) + step as u64) % count
         } else {
             let drawn = hash::mix(hash.wrapping_add(SPLIT.wrapping_mul(step as u64)));
@@ -37,10 +37,11 @@ impl NodePorts {
 /// The step of splitmix64 (Steele, Lea, Flood 2014).
 const SPLIT: u64 = 0x9e37_79b9_7f4a_7c15;
 
-/// A node port for a new flow: free towards the endpoint, and with room for the flow's endpoint entry;
-/// if none is free, one whose flow is closed and only waits for retransmissions, and else that of the oldest
-/// flow whose handshake is not finished: a flood of those keeps nobody out, and leaves who comes as much time
-/// as there is room for. `flow` is [`crate::hash::flow`], `endpoint_basis`
+/// A node port for a new flow: free towards the endpoint, and in a bucket that the flow's endpoint entry does
+/// not fill: client entries need the room more, they have but two buckets to go to. If there is none, the last
+/// room of a bucket; then the port of a flow that is closed and only waits for retransmissions, and else that of
+/// the oldest flow whose handshake is not finished: a flood of those keeps nobody out, and leaves who comes as
+/// much time as there is room for. `flow` is [`crate::hash::flow`], `endpoint_basis`
 /// [`crate::record::Endpoint::basis_for`] its virtual port.
 ///
 /// # Errors
@@ -57,14 +58,15 @@ pub fn choose<A: Client>(
 ) -> Result<u16, Reason> {
     // How willingly the best port is given, and the port: one number, for the verifier.
     let mut best = 0;
-    for step in 0..PORT_PROBES {
-        if step >= ports.count as u32 {
+    for step in 0..MOST_PORT_PROBES {
+        if step >= ports.count as u32 || (step >= PORT_PROBES && best >> 16 > Probe::CROWDED as u64)
+        {
             break;
         }
         let node_port = ports.port(flow, step);
         let hash = hash::reply(keys, endpoint_basis, node_port);
         let probe = flows.probe(hash, node_port, arrival);
-        if probe.is_free() {
+        if probe.is_roomy() {
             return Ok(node_port);
         }
         best = max(best, (probe.willingness() as u64) << 16 | node_port as u64);
@@ -98,10 +100,17 @@ impl Probe {
         self.0
     }
 
-    /// Nobody has the node port, and no flow that is opening gives way for it.
+    /// Nobody has the node port, and its entry leaves room in the bucket.
     #[inline(always)]
-    const fn is_free(self) -> bool {
-        self.0 < Self::LAST_RESORT && self.0 >= State::CLOSED * WAYS as u32
+    const fn is_roomy(self) -> bool {
+        self.0 < Self::LAST_RESORT && self.0 >= Self::vacant(2, false) * WAYS as u32
+    }
+
+    /// How willingly a bucket gives one of its entries that no live flow has, by how many it has of them; of as
+    /// many, rather an empty one.
+    #[inline(always)]
+    const fn vacant(entries: u32, one_is_empty: bool) -> u32 {
+        State::VACANT + entries * 2 + one_is_empty as u32
     }
 
     /// How willingly the node port is given, where it is not free.
@@ -171,10 +180,15 @@ pub fn probe<A: Client>(
 /// The entry of a bucket that gives way most willingly.
 #[inline(always)]
 pub(super) fn most_yielding<K: Key>(bucket: &Bucket<K>, arrival: Arrival) -> Probe {
-    let mut best = 0;
+    let (mut best, mut vacant) = (0, 0);
     for index in 0..WAYS as u32 {
         let yielding = bucket.entries[index as usize].state().yielding(arrival);
+        vacant += (yielding >= State::VACANT) as u32;
         best = max(best, yielding * WAYS as u32 + index);
+    }
+    if vacant != 0 {
+        let one_is_empty = best / WAYS as u32 > State::VACANT;
+        best = Probe::vacant(vacant, one_is_empty) * WAYS as u32 + best % WAYS as u32;
     }
     Probe(best)
 }

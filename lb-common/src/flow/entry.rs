@@ -107,6 +107,9 @@ impl State {
     /// Taken by a processor that is filling it.
     pub(super) const CLAIMED: Self = Self(1);
 
+    /// [`State::yielding`] of an entry that no live flow has, at least.
+    pub(super) const VACANT: u32 = 4 << 24;
+
     /// [`State::yielding`] of a closed flow, at least; less of one that is opening.
     pub(super) const CLOSED: u32 = 3 << 24;
 
@@ -242,19 +245,17 @@ impl State {
     /// How willingly the entry gives way to a new flow; 0: not at all.
     #[inline(always)]
     pub(super) const fn yielding(self, arrival: Arrival) -> u32 {
-        const EMPTY: u32 = 5 << 24;
-        const EXPIRED: u32 = 4 << 24;
         const FINISHED: u32 = 2 << 24;
         const OPENING: u32 = 1 << 24;
         if self.0 == Self::EMPTY.0 {
-            return EMPTY;
+            return Self::VACANT + 1;
         }
         if self.0 == Self::CLAIMED.0 {
             return 0;
         }
         let Arrival { now, idle_ticks } = arrival;
         if !self.is_live(now) {
-            return EXPIRED;
+            return Self::VACANT;
         }
         let remaining = self.remaining(now) as u32;
         // Among equals the one nearest its end: of flows that are opening the oldest.

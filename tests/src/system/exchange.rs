@@ -44,7 +44,7 @@ fn weights_change_under_load() -> Result<()> {
     scene.start(&configuration)?;
     let mut changes = Changes::of(&scene)?;
     let (clock, is_over) = (Clock::default(), AtomicBool::new(false));
-    let (flows, in_between) = thread::scope(|scope| -> Result<_> {
+    let met = thread::scope(|scope| -> Result<_> {
         let (clock, is_over) = (&clock, &is_over);
         let client = scene.lab().client();
         let asking = scope.spawn(move || {
@@ -68,7 +68,12 @@ fn weights_change_under_load() -> Result<()> {
         let met = asking.join().expect("the client's thread");
         changed?;
         met
-    })?;
+    });
+    let reasons = || scene.lbctl(&["get", "reasons"]).map(|said| said.stdout);
+    let (flows, in_between) = match met {
+        Ok(met) => met,
+        Err(why) => return Err(why.context(reasons()?)),
+    };
     changes.tell(&format!(
         "{flows} flows, {in_between} of them while weights changed; {} changes",
         clock.exchanges()
