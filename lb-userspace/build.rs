@@ -23,7 +23,7 @@ fn main() -> ExitCode {
 
 fn embed() -> Result<()> {
     let out = PathBuf::from(env::var_os("OUT_DIR").context("OUT_DIR is not set")?);
-    for name in ["lb", "decap"] {
+    for name in ["lb", "decap", "clock"] {
         let object = ebpf::build(name, shared_target(&out))?;
         let embedded = out.join(format!("{name}.bpf.o"));
         fs::copy(&object, &embedded)

@@ -85,6 +85,13 @@ pub fn lb_too_big(ctx: XdpContext) -> u32 {
     too_big::run(ctx)
 }
 
+/// The tick it is, for tests: not attached anywhere.
+#[xdp(frags)]
+#[inline(always)]
+pub fn lb_tick(_ctx: XdpContext) -> u32 {
+    maps::now()
+}
+
 /// Every frame that [`lb`] passed to the kernel, on the same interface.
 #[classifier]
 #[inline(always)]

@@ -15,7 +15,6 @@ use lb_tests::model::{MOST_LATER, Model, Prediction};
 use lb_tests::node::{LARGE_MTU, Load, Node, Port, SEED};
 use lb_userspace::dataplane::takes_frags;
 use libtest_mimic::Trial;
-use nix::time::{ClockId, clock_gettime};
 
 use crate::flags::Flags;
 use scene::Scene;
@@ -105,7 +104,7 @@ impl<'a> Comparison<'a> {
     fn compare_one(&mut self) -> Result<bool> {
         let (frame, from) = self.traffic.next();
         let (before, mut prediction) = loop {
-            let tick = tick()?;
+            let tick = self.node.tick()?;
             match self.model.predict(&frame, from.index, tick) {
                 Some(prediction) => break (tick, prediction),
                 // Soon it can.
@@ -113,7 +112,7 @@ impl<'a> Comparison<'a> {
             }
         };
         let run = self.node.run(&frame, from)?;
-        let later = tick()? - before;
+        let later = self.node.tick()? - before;
         let counts = self.node.reasons()?;
         let counted = which(&self.counted, &counts);
         self.counted = counts;
@@ -201,11 +200,4 @@ fn story(
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// The tick it is, by the clock that the program reads.
-fn tick() -> Result<u32> {
-    let time = clock_gettime(ClockId::CLOCK_MONOTONIC_COARSE).context("read the clock")?;
-    let nanoseconds = time.tv_sec() as u64 * 1_000_000_000 + time.tv_nsec() as u64;
-    Ok((nanoseconds >> TICK_SHIFT) as u32)
 }

@@ -198,6 +198,14 @@ impl Node {
         self.dataplane_mut()?.run(frame, from.index)
     }
 
+    /// The tick it is for the program. Only within.
+    ///
+    /// # Errors
+    /// If the kernel refuses.
+    pub fn tick(&mut self) -> Result<u32> {
+        self.dataplane_mut()?.tick()
+    }
+
     /// Gives the program for replies of endpoints on the node a frame from an interface, that is so many
     /// packets with so many bytes each after their headers. Only within.
     ///

@@ -138,7 +138,7 @@ fn client_entries(map: &Mapped, words: usize) -> impl Iterator<Item = (usize, us
     })
 }
 
-/// The tick it is now, by the clock the kernel program uses.
+/// The tick it is now. The kernel program's may begin a timer interrupt earlier or later.
 pub fn now() -> u32 {
     let time = clock_gettime(ClockId::CLOCK_MONOTONIC_COARSE)
         .expect("every kernel since 2.6.32 has this clock");

@@ -4,6 +4,7 @@ mod attach;
 mod batch;
 mod bpffs;
 mod census;
+mod clock;
 mod counters;
 pub mod decap;
 mod flows;
@@ -441,6 +442,28 @@ impl Dataplane {
         context[4..8].copy_from_slice(&(frame.len() as u32).to_ne_bytes());
         context[12..16].copy_from_slice(&ingress.to_ne_bytes());
         run(object::xdp(&mut self.ebpf)?, frame, &context)
+    }
+
+    /// The tick it is for the program, see [`lb_common::limits::TICK_SHIFT`].
+    ///
+    /// # Errors
+    /// If the kernel refuses to run it.
+    pub fn tick(&mut self) -> Result<u32> {
+        let program = object::named(&mut self.ebpf, object::TICK)?;
+        // Nothing but tests asks for it.
+        if program.fd().is_err() {
+            program
+                .load()
+                .context("load the program that tells the tick")?;
+        }
+        let frame = [0; 64];
+        let result = program
+            .test_run(TestRunOptions {
+                data_in: Some(&frame),
+                ..TestRunOptions::default()
+            })
+            .context("BPF_PROG_TEST_RUN")?;
+        Ok(result.return_value)
     }
 
     /// As [`Dataplane::run`], of the program for replies of endpoints on this node. The frame is `packets`

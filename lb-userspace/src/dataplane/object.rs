@@ -12,6 +12,7 @@ use aya::{Ebpf, EbpfLoader, include_bytes_aligned};
 use lb_common::hash;
 use lb_common::record::ways;
 
+use super::clock::Clock;
 use super::hook::{DELIVER, LOCAL};
 use super::{XdpMode, frags};
 
@@ -20,6 +21,8 @@ pub static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/lb.
 
 /// The program for every frame.
 pub const XDP: &str = "lb";
+/// The program that tells the tick it is.
+pub const TICK: &str = "lb_tick";
 /// The programs that [`XDP`] leaves packets to, in their places of [`WAYS`].
 const ASIDE: [(u32, &str); ways::COUNT as usize] = [
     (ways::FRAGMENT, "lb_fragment"),
@@ -86,6 +89,7 @@ pub fn load(pin_dir: &Path, constants: &Constants, loading: Loading) -> Result<E
     let log_level: u8 = if loading.log_packets { 3 } else { 0 };
     let cpus = nr_cpus().map_err(|(file, error)| anyhow!("{file}: {error}"))?;
     let cpus = u32::try_from(cpus)?;
+    let clock = Clock::read()?;
     let mut loader = EbpfLoader::new();
     for map in MAPS {
         loader.map_pin_path(map, pin_dir.join(map));
@@ -98,6 +102,8 @@ pub fn load(pin_dir: &Path, constants: &Constants, loading: Loading) -> Result<E
         .override_global("FLOW_MASK", &mask, true)
         .override_global("FIRST_NODE_PORT", &first, true)
         .override_global("NODE_PORT_COUNT", &count, true)
+        .override_global("CLOCK_INTERVAL", &clock.interval, true)
+        .override_global("CLOCK_OFFSET", &clock.offset, true)
         .override_global(aya_log::LEVEL, &log_level, true)
         .override_global("FRAGS", &u8::from(loading.frags), true)
         .load(&frags::object(OBJECT, loading.frags))
@@ -115,10 +121,7 @@ pub fn load(pin_dir: &Path, constants: &Constants, loading: Loading) -> Result<E
 }
 
 fn load_aside(ebpf: &mut Ebpf, place: u32, name: &str) -> Result<()> {
-    let program: &mut Xdp = ebpf
-        .program_mut(name)
-        .with_context(|| format!("the object has no program `{name}`"))?
-        .try_into()?;
+    let program = named(ebpf, name)?;
     program.load().map_err(|error| refused(name, &error))?;
     let program = program.fd()?.try_clone()?;
     let map = ebpf.map_mut(WAYS).context("the object has no map WAYS")?;
@@ -215,9 +218,17 @@ fn keep_aside(ebpf: &mut Ebpf, path: &Path) -> Result<()> {
 /// # Errors
 /// If the object has none.
 pub fn xdp(ebpf: &mut Ebpf) -> Result<&mut Xdp> {
+    named(ebpf, XDP)
+}
+
+/// An XDP program.
+///
+/// # Errors
+/// If the object has none of this name.
+pub fn named<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut Xdp> {
     let program = ebpf
-        .program_mut(XDP)
-        .context("the object has no program `lb`")?;
+        .program_mut(name)
+        .with_context(|| format!("the object has no program `{name}`"))?;
     Ok(program.try_into()?)
 }
 

@@ -4,17 +4,35 @@ use std::net::SocketAddr;
 use std::thread::sleep;
 use std::time::Duration;
 
+use lb_common::limits::TICK_SHIFT;
 use lb_common::verdict::Reason::*;
 use lb_tests::packet::{ACK, FIN, PSH, Packet, RST, SYN};
 use lb_userspace::dataplane::Counters;
 use lb_userspace::desired::Protocol::{self, Tcp, Udp};
 use lb_userspace::desired::{Endpoint, Service};
+use nix::time::{ClockId, clock_gettime};
 
 use super::Case;
 use super::stage::{Stage, between};
 use super::world::{CLIENT_PORT, ENDPOINT, WEB, World, short_idle};
 
+/// Nanoseconds between timer interrupts, at most (100 a second).
+const INTERRUPT: u64 = 10_000_000;
+
 pub const CASES: &[Case] = &[
+    (
+        "the program's clock is CLOCK_MONOTONIC, to within a timer interrupt",
+        |stage| {
+            for _ in 0..100 {
+                let (before, tick, after) = (clock(), stage.node.tick().unwrap(), clock());
+                let length = 1 << TICK_SHIFT;
+                let (begins, ends) = (u64::from(tick) * length, (u64::from(tick) + 1) * length);
+                assert!(before < ends + INTERRUPT, "tick {tick} at {before} ns");
+                assert!(begins < after + INTERRUPT, "tick {tick} at {after} ns");
+                sleep(Duration::from_millis(3));
+            }
+        },
+    ),
     (
         "a connection's phases and counters follow its packets",
         |stage| {
@@ -248,6 +266,12 @@ pub const CASES: &[Case] = &[
 ];
 
 /// `old` at 1.2 and `new` at 2.2.
+/// Nanoseconds of CLOCK_MONOTONIC.
+fn clock() -> u64 {
+    let time = clock_gettime(ClockId::CLOCK_MONOTONIC).expect("every kernel has it");
+    time.tv_sec() as u64 * 1_000_000_000 + time.tv_nsec() as u64
+}
+
 fn split(world: World, protocol: Protocol, old_weight: u64, new_weight: u64) -> Service {
     let backends: [(&str, u64, &[Endpoint]); 2] = [
         ("old", old_weight, &[old(world)]),
