@@ -6,7 +6,7 @@
 
 use lb_common::{
     address::{V4, V6},
-    flow::{self, Arrival, Client, Entrant, Flows, Probe, State, Step, Steps},
+    flow::{self, Arrival, Client, Entrant, Flows, Offer, Probe, State, Step, Steps},
     parse::UDP,
     phase::Progress,
     record::mode,
@@ -71,7 +71,6 @@ where
     }
     match flow::choose(
         &FlowMap,
-        &SecretKeys,
         hash,
         record.basis_for(&SecretKeys, port),
         node_ports(),
@@ -144,7 +143,7 @@ where
 /// One family's functions, its key spread over the arguments `$word`.
 macro_rules! outlined {
     ($family:ty, $module:ident, [$($word:ident),+], $choose:ident, $find:ident, $advance:ident,
-     $probe:ident, $enter:ident, $forget_partner:ident) => {
+     $offer:ident, $probe:ident, $enter:ident, $forget_partner:ident) => {
         impl Rare for $family {
             #[inline(always)]
             fn admit(
@@ -177,6 +176,12 @@ macro_rules! outlined {
         }
 
         impl Steps<$family> for FlowMap {
+            #[inline(always)]
+            fn offer(&self, flow: u64, endpoint_basis: u64, step: u32, arrival: Arrival) -> Offer {
+                let step = step as u64;
+                Offer::from_word($module::$offer(flow, endpoint_basis, step, arrival.word()))
+            }
+
             #[inline(always)]
             fn probe(&self, hash: u64, node_port: u16, arrival: Arrival) -> Probe {
                 Probe::from_word($module::$probe(hash, node_port as u64, arrival.word()) as u32)
@@ -217,6 +222,14 @@ macro_rules! outlined {
 
             #[unsafe(no_mangle)]
             #[inline(never)]
+            pub extern "C" fn $offer(flow: u64, endpoint_basis: u64, step: u64, arrival: u64) -> u64 {
+                let (of, arrival) = ((flow, endpoint_basis), Arrival::from_word(arrival));
+                let at = (node_ports(), step as u32);
+                flow::offer::<$family>(&FlowMap, &SecretKeys, of, at, arrival).word()
+            }
+
+            #[unsafe(no_mangle)]
+            #[inline(never)]
             pub extern "C" fn $probe(hash: u64, node_port: u64, arrival: u64) -> u64 {
                 let arrival = Arrival::from_word(arrival);
                 flow::probe::<$family>(&FlowMap, hash, node_port as u16, arrival).word() as u64
@@ -247,6 +260,7 @@ outlined!(
     lb_choose4,
     lb_find4,
     lb_advance4,
+    lb_offer4,
     lb_probe4,
     lb_enter4,
     lb_forget_partner4
@@ -258,6 +272,7 @@ outlined!(
     lb_choose6,
     lb_find6,
     lb_advance6,
+    lb_offer6,
     lb_probe6,
     lb_enter6,
     lb_forget_partner6

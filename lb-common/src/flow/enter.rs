@@ -89,7 +89,8 @@ fn endpoint_entry<'a, A: Client>(
     claim(flows, first(hash), probe, hash, arrival)
 }
 
-/// In the one of the two buckets whose best entry yields more willingly.
+/// In the first bucket, where it is found with one look, unless it would fill it: then in the one of the two
+/// whose best entry yields more willingly.
 #[inline(always)]
 fn client_entry<A: Client>(
     flows: &impl Steps<A>,
@@ -97,16 +98,13 @@ fn client_entry<A: Client>(
     arrival: Arrival,
 ) -> Option<&Entry<A::Key>> {
     let one = most_yielding(flows.bucket(first(hash))?, arrival);
-    let other = most_yielding(flows.bucket(second(hash))?, arrival);
-    let is_other = other.is_better_than(one);
-    let number = if is_other { second(hash) } else { first(hash) };
-    claim(
-        flows,
-        number,
-        if is_other { other } else { one },
-        hash,
-        arrival,
-    )
+    if !one.is_roomy() {
+        let other = most_yielding(flows.bucket(second(hash))?, arrival);
+        if other.is_better_than(one) {
+            return claim(flows, second(hash), other, hash, arrival);
+        }
+    }
+    claim(flows, first(hash), one, hash, arrival)
 }
 
 /// Takes the entry that was found to yield, if it still does, and its flow's other entry out of the

@@ -38,7 +38,7 @@ mod find;
 mod follow;
 mod word;
 
-pub use choose::{NodePorts, Probe, choose, probe};
+pub use choose::{NodePorts, Offer, Probe, choose, offer, probe};
 pub use enter::{Entrant, enter};
 pub use entry::{Arrival, Bucket, Client, Entry, Key, State};
 pub use find::{Found, find_by_client, find_by_endpoint, find_to_service};
@@ -62,6 +62,8 @@ pub trait Flows<A: Client> {
 /// makes each a function of its own to the verifier, which then walks it once and not again for every
 /// way there is to it.
 pub trait Steps<A: Client>: Flows<A> {
+    /// [`offer`].
+    fn offer(&self, flow: u64, endpoint_basis: u64, step: u32, arrival: Arrival) -> Offer;
     /// [`probe`].
     fn probe(&self, hash: u64, node_port: u16, arrival: Arrival) -> Probe;
     /// [`forget_partner`].

@@ -268,7 +268,7 @@ fn as_many_flows_as_there_are_buckets_find_room() {
         refused[usize::from(is_late)] += u32::from(opened.is_err());
     }
     assert_eq!(refused[0], 0, "in the first half");
-    assert!(refused[1] <= 3, "{} in the second half", refused[1]);
+    assert!(refused[1] <= 8, "{} in the second half", refused[1]);
 }
 
 #[test]

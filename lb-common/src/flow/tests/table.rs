@@ -128,7 +128,7 @@ impl<A: Numbered> Table<A> {
         let basis = self.basis(endpoint, opener.virtual_port());
         let idle_ticks = progress.idle_ticks(IDLE);
         let arrival = Arrival { now, idle_ticks };
-        let node_port = choose(self, &self.keys, hash, basis, self.ports, arrival)?;
+        let node_port = choose(self, hash, basis, self.ports, arrival)?;
         let entrant = Entrant {
             endpoint: id(endpoint, opener.service),
             service: opener.service,
@@ -329,6 +329,11 @@ impl<A: Numbered> Flows<A> for Table<A> {
 }
 
 impl<A: Numbered> Steps<A> for Table<A> {
+    fn offer(&self, flow: u64, endpoint_basis: u64, step: u32, arrival: Arrival) -> Offer {
+        let of = (flow, endpoint_basis);
+        offer(self, &self.keys, of, (self.ports, step), arrival)
+    }
+
     fn probe(&self, hash: u64, node_port: u16, arrival: Arrival) -> Probe {
         probe(self, hash, node_port, arrival)
     }
