@@ -50,44 +50,38 @@ pub trait Rare: Client {
     fn advance(key: Self::Key, state: State, step: Step);
 }
 
-/// Endpoint and node port for a new flow.
+/// Endpoint for a new flow.
 #[inline(always)]
-fn choose<A: Client + Ruled>(
-    key: A::Key,
-    hash: u64,
-    (id, protocol): (u16, u8),
-) -> Result<Given, Reason>
+fn select<A: Ruled>(client: A, hash: u64, id: u16) -> Result<u16, Reason> {
+    let service = SERVICES.get(id as u32).ok_or(Reason::Inconsistent)?;
+    select::endpoint((id, service), client, hash)
+}
+
+/// Node port for a new flow to an endpoint, where packets are translated; else its virtual port.
+///
+/// Apart from [`select`], because each needs a part of the stack, and together they would need both.
+#[inline(always)]
+fn choose<A: Client>(hash: u64, to: Given, protocol: u8) -> Result<u16, Reason>
 where
     FlowMap: Steps<A>,
 {
-    let (client, _, port) = A::from_key(key);
-    let service = SERVICES.get(id as u32).ok_or(Reason::Inconsistent)?;
-    let (endpoint, record) = select::endpoint((id, service), client, hash)?;
-    if record.mode != mode::NAT {
-        return Ok(Given {
-            endpoint,
-            node_port: port,
-        });
+    let (id, port) = (to.endpoint, to.node_port);
+    let endpoint = ENDPOINTS.get(id as u32).ok_or(Reason::Inconsistent)?;
+    if endpoint.mode != mode::NAT {
+        return Ok(port);
     }
-    match flow::choose(
-        &FlowMap,
-        hash,
-        record.basis_for(&SecretKeys, port),
-        node_ports(),
-        Arrival {
-            now: now(),
-            idle_ticks: progress_of(protocol).idle_ticks(service.idle),
-        },
-    ) {
-        Ok(node_port) => Ok(Given {
-            endpoint,
-            node_port,
-        }),
-        Err(reason) => {
-            count::refused(endpoint);
-            Err(reason)
-        }
+    let service = SERVICES.get(endpoint.service as u32);
+    let idle = service.ok_or(Reason::Inconsistent)?.idle;
+    let arrival = Arrival {
+        now: now(),
+        idle_ticks: progress_of(protocol).idle_ticks(idle),
+    };
+    let basis = endpoint.basis_for(&SecretKeys, port);
+    let chosen = flow::choose(&FlowMap, hash, basis, node_ports(), arrival);
+    if chosen.is_err() {
+        count::refused(id);
     }
+    chosen
 }
 
 /// Enters a flow into the table.
@@ -105,7 +99,6 @@ where
     };
     let entrant = Entrant {
         endpoint: given.endpoint,
-        service: endpoint.service,
         node_port: given.node_port,
         is_one_sided: endpoint.mode != mode::NAT,
         progress,
@@ -140,10 +133,12 @@ where
     }
 }
 
-/// One family's functions, its key spread over the arguments `$word`.
+/// One family's functions, its key spread over the arguments `$word`. The client's address is in those named
+/// `$address`: a function must use all it is given.
 macro_rules! outlined {
-    ($family:ty, $module:ident, [$($word:ident),+], $choose:ident, $find:ident, $advance:ident,
-     $offer:ident, $probe:ident, $enter:ident, $forget_partner:ident) => {
+    ($family:ty, $module:ident, [$($word:ident),+], [$($address:ident),+] => $client:expr,
+     $select:ident, $choose:ident, $find:ident, $advance:ident,
+     $offer:ident, $probe:ident, $enter:ident, $forget_earlier:ident, $forget_partner:ident) => {
         impl Rare for $family {
             #[inline(always)]
             fn admit(
@@ -152,10 +147,13 @@ macro_rules! outlined {
                 service: u16,
                 protocol: u8,
             ) -> Result<Given, Reason> {
-                let service = word::of_service(service, protocol as u32);
-                let given = $module::$choose($($word,)+ hash, service);
-                let given = word::to_given(given)?;
+                let endpoint = word::to_port($module::$select($($address,)+ hash, service as u64))?;
+                let (_, _, port) = <$family>::from_key([$($word),+]);
+                let mut given = Given { endpoint, node_port: port };
                 let entrant = word::of_entrant(given, protocol);
+                given.node_port = word::to_port($module::$choose(hash, entrant))?;
+                let entrant = word::of_entrant(given, protocol);
+                $module::$forget_earlier($($word,)+ hash, service as u64);
                 if $module::$enter($($word,)+ hash, entrant) == 0 {
                     return Err(Reason::FlowTableFull);
                 }
@@ -198,10 +196,15 @@ macro_rules! outlined {
 
             #[unsafe(no_mangle)]
             #[inline(never)]
-            pub extern "C" fn $choose($($word: u64,)+ hash: u64, service: u64) -> u64 {
-                let (service, protocol) = word::to_service(service);
-                let of = (service, protocol as u8);
-                word::of_given(choose::<$family>([$($word),+], hash, of))
+            pub extern "C" fn $select($($address: u64,)+ hash: u64, service: u64) -> u64 {
+                word::of_port(select::<$family>($client, hash, service as u16))
+            }
+
+            #[unsafe(no_mangle)]
+            #[inline(never)]
+            pub extern "C" fn $choose(hash: u64, to: u64) -> u64 {
+                let (to, protocol) = word::to_entrant(to);
+                word::of_port(choose::<$family>(hash, to, protocol))
             }
 
             #[unsafe(no_mangle)]
@@ -244,6 +247,13 @@ macro_rules! outlined {
 
             #[unsafe(no_mangle)]
             #[inline(never)]
+            pub extern "C" fn $forget_earlier($($word: u64,)+ hash: u64, service: u64) -> u64 {
+                flow::forget_earlier::<$family>(&FlowMap, [$($word),+], hash, service as u16);
+                0
+            }
+
+            #[unsafe(no_mangle)]
+            #[inline(never)]
             pub extern "C" fn $forget_partner($($word: u64,)+ state: u64) -> u64 {
                 let state = State::from_word(state);
                 flow::forget_partner::<$family>(&FlowMap, &SecretKeys, [$($word),+], state);
@@ -257,24 +267,30 @@ outlined!(
     V4,
     v4,
     [a],
+    [a] => V4(a as u32),
+    lb_select4,
     lb_choose4,
     lb_find4,
     lb_advance4,
     lb_offer4,
     lb_probe4,
     lb_enter4,
+    lb_forget_earlier4,
     lb_forget_partner4
 );
 outlined!(
     V6,
     v6,
     [a, b, c],
+    [a, b] => V6([a, b]),
+    lb_select6,
     lb_choose6,
     lb_find6,
     lb_advance6,
     lb_offer6,
     lb_probe6,
     lb_enter6,
+    lb_forget_earlier6,
     lb_forget_partner6
 );
 
@@ -282,27 +298,25 @@ outlined!(
 mod word {
     use super::{Given, Progress, Reason, Step};
 
-    const ADMITTED: u64 = 1 << 63;
+    const GIVEN: u64 = 1 << 63;
 
+    /// A port or an endpoint id.
     #[inline(always)]
-    pub fn of_given(given: Result<Given, Reason>) -> u64 {
-        match given {
-            Ok(given) => ADMITTED | (given.endpoint as u64) << 16 | given.node_port as u64,
+    pub fn of_port(port: Result<u16, Reason>) -> u64 {
+        match port {
+            Ok(port) => GIVEN | port as u64,
             Err(reason) => reason as u64,
         }
     }
 
     #[inline(always)]
-    pub fn to_given(word: u64) -> Result<Given, Reason> {
+    pub fn to_port(word: u64) -> Result<u16, Reason> {
         const FULL: u64 = Reason::FlowTableFull as u64;
         const EXHAUSTED: u64 = Reason::NodePortsExhausted as u64;
         const EMPTY: u64 = Reason::EmptySlot as u64;
         const GOING: u64 = Reason::NotForService as u64;
         match word {
-            word if word & ADMITTED != 0 => Ok(Given {
-                endpoint: (word >> 16) as u16,
-                node_port: word as u16,
-            }),
+            word if word & GIVEN != 0 => Ok(word as u16),
             FULL => Err(Reason::FlowTableFull),
             EXHAUSTED => Err(Reason::NodePortsExhausted),
             EMPTY => Err(Reason::EmptySlot),

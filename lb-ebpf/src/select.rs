@@ -2,20 +2,20 @@
 
 use lb_common::{
     hash,
-    record::{Endpoint, Service, TableRef, flag, turns_of_rule},
+    record::{Service, TableRef, flag, turns_of_rule},
     verdict::Reason,
 };
 
-use crate::maps::{DEALT, ENDPOINTS, SLOTS, SecretKeys, table_word};
+use crate::maps::{DEALT, SLOTS, SecretKeys, table_word};
 use crate::rule::{self, Ruled};
 
-/// Id and record of the endpoint in a new flow's slot. `flow` is [`hash::flow`].
+/// Id of the endpoint in a new flow's slot. `flow` is [`hash::flow`].
 #[inline(always)]
 pub fn endpoint<A: Ruled>(
     (service_id, service): (u16, &Service),
     client: A,
     flow: u64,
-) -> Result<(u16, &'static Endpoint), Reason> {
+) -> Result<u16, Reason> {
     let mut word = table_word(service);
     if word == TableRef::NONE {
         return Err(Reason::NotForService);
@@ -38,7 +38,5 @@ pub fn endpoint<A: Ruled>(
     let (page, place) = table.locate(slot);
     let page = SLOTS.get(page).ok_or(Reason::Inconsistent)?;
     let slot = *page.slots.get(place).ok_or(Reason::Inconsistent)?;
-    let id = table.endpoint(slot).ok_or(Reason::EmptySlot)?;
-    let endpoint = ENDPOINTS.get(id as u32).ok_or(Reason::Inconsistent)?;
-    Ok((id, endpoint))
+    table.endpoint(slot).ok_or(Reason::EmptySlot)
 }

@@ -12,8 +12,6 @@ use crate::phase::{Progress, Side};
 pub struct Entrant {
     /// Endpoint id.
     pub endpoint: u16,
-    /// Id of the service, to which the endpoint belongs.
-    pub service: u16,
     /// A node port that [`super::probe`] found free; of a flow that is one-sided the virtual port.
     pub node_port: u16,
     /// The endpoint answers past the node: no entry is for its packets.
@@ -24,8 +22,8 @@ pub struct Entrant {
     pub idle_ticks: u32,
 }
 
-/// Writes the entries of a flow in the place of entries that yield, and ends an earlier flow of the
-/// same tuple. `hash` is [`crate::hash::flow`].
+/// Writes the entries of a flow in the place of entries that yield. Before it comes [`forget_earlier`]. `hash` is
+/// [`crate::hash::flow`].
 ///
 /// False if there is no room, or if another processor was quicker; what had yielded is gone then too.
 #[inline(always)]
@@ -40,13 +38,6 @@ pub fn enter<A: Client>(
         now,
         idle_ticks: entrant.idle_ticks,
     };
-    // Also one that is over: with two flows of one tuple in the table, whoever takes an entry of the
-    // dead one could take the live one's other entry for its partner.
-    if let Some((entry, state)) = find_earlier(flows, hash, key, entrant.service)
-        && entry.replace(state, State::EMPTY)
-    {
-        flows.forget_partner(key, state);
-    }
     let Some(client_entry) = client_entry(flows, hash, arrival) else {
         return false;
     };
@@ -69,6 +60,17 @@ pub fn enter<A: Client>(
     endpoint_entry.publish(key, state(Side::Endpoint));
     client_entry.publish(key, state(Side::Client));
     true
+}
+
+/// Takes an earlier flow of the same tuple out of the table, also one that is over: with two in it, whoever takes
+/// an entry of the dead one could take the live one's other entry for its partner. `service` is the tuple's.
+#[inline(always)]
+pub fn forget_earlier<A: Client>(flows: &impl Steps<A>, key: A::Key, hash: u64, service: u16) {
+    if let Some((entry, state)) = find_earlier(flows, hash, key, service)
+        && entry.replace(state, State::EMPTY)
+    {
+        flows.forget_partner(key, state);
+    }
 }
 
 #[inline(always)]
@@ -97,14 +99,15 @@ fn client_entry<A: Client>(
     hash: u64,
     arrival: Arrival,
 ) -> Option<&Entry<A::Key>> {
-    let one = most_yielding(flows.bucket(first(hash))?, arrival);
-    if !one.is_roomy() {
+    let mut number = first(hash);
+    let mut probe = most_yielding(flows.bucket(number)?, arrival);
+    if !probe.is_roomy() {
         let other = most_yielding(flows.bucket(second(hash))?, arrival);
-        if other.is_better_than(one) {
-            return claim(flows, second(hash), other, hash, arrival);
+        if other.is_better_than(probe) {
+            (number, probe) = (second(hash), other);
         }
     }
-    claim(flows, first(hash), one, hash, arrival)
+    claim(flows, number, probe, hash, arrival)
 }
 
 /// Takes the entry that was found to yield, if it still does, and its flow's other entry out of the

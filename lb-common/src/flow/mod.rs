@@ -39,7 +39,7 @@ mod follow;
 mod word;
 
 pub use choose::{NodePorts, Offer, Probe, choose, offer, probe};
-pub use enter::{Entrant, enter};
+pub use enter::{Entrant, enter, forget_earlier};
 pub use entry::{Arrival, Bucket, Client, Entry, Key, State};
 pub use find::{Found, find_by_client, find_by_endpoint, find_to_service};
 pub use follow::{Step, advance, end, forget_partner, step};

@@ -20,6 +20,8 @@ mod object;
 mod ranges;
 mod report;
 mod route;
+#[cfg(test)]
+mod stack;
 mod trie;
 
 use std::collections::{BTreeSet, HashMap};

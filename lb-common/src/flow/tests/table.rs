@@ -131,13 +131,14 @@ impl<A: Numbered> Table<A> {
         let node_port = choose(self, hash, basis, self.ports, arrival)?;
         let entrant = Entrant {
             endpoint: id(endpoint, opener.service),
-            service: opener.service,
             node_port,
             is_one_sided: false,
             progress,
             idle_ticks,
         };
-        match enter(self, &self.keys, (self.key(opener), hash), entrant, now) {
+        let key = self.key(opener);
+        forget_earlier(self, key, hash, opener.service);
+        match enter(self, &self.keys, (key, hash), entrant, now) {
             true => Ok(node_port),
             false => Err(Reason::FlowTableFull),
         }
@@ -147,13 +148,13 @@ impl<A: Numbered> Table<A> {
     pub fn open_one_sided(&self, opener: Opener, endpoint: u16, now: u32) -> bool {
         let entrant = Entrant {
             endpoint: id(endpoint, opener.service),
-            service: opener.service,
             node_port: opener.virtual_port(),
             is_one_sided: true,
             progress: Progress::TCP,
             idle_ticks: Progress::TCP.idle_ticks(IDLE),
         };
         let (key, hash) = (self.key(opener), self.hash(opener));
+        forget_earlier(self, key, hash, opener.service);
         enter(self, &self.keys, (key, hash), entrant, now)
     }
 
