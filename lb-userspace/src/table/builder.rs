@@ -1,5 +1,7 @@
 //! Building, and what is kept from one build to the next.
 
+use std::sync::Arc;
+
 use super::check::{Checked, by_name_with};
 use super::fill::Fill;
 use super::noise::Noise;
@@ -10,11 +12,13 @@ use crate::weights::{Weight, apportion};
 /// Builds the tables of a service, and keeps what does not depend on weights.
 ///
 /// Kept: 2 bytes a slot for each backend with more than one endpoint; 2 bytes a slot for a pair of
-/// backends, or 4 bytes a slot for each of more. A build never depends on what was built before.
+/// backends, or 4 bytes a slot for each of more; 3 bytes a slot for the last table. What comes of a build never
+/// depends on what was built before, only how long it takes.
 #[derive(Debug, Clone)]
 pub struct TableBuilder {
     source: Source,
     parts: Parts,
+    last: Option<Flat>,
 }
 
 impl TableBuilder {
@@ -23,6 +27,7 @@ impl TableBuilder {
         Self {
             source: Source { seed, slots },
             parts: Parts::default(),
+            last: None,
         }
     }
 
@@ -56,7 +61,14 @@ impl TableBuilder {
         self.parts
             .bring_up_to_date(&self.source, &backends, &names, others);
         let owners = self.give_out(&contenders, &names, &quotas);
-        let (slots, digest) = self.flatten(&backends, &owners);
+        let columns = backends.iter().zip(self.parts.fills.values());
+        let columns = columns
+            .map(|(backend, fill)| Column::of(&backend.endpoints, fill))
+            .collect();
+        let flat = Flat::of(columns, owners, self.last.take());
+        let (owners, slots) = (flat.owners.clone(), flat.slots.clone());
+        let digest = hash::mix(flat.digest ^ u64::from(self.source.slots.0));
+        self.last = Some(flat);
         let shares = backends
             .iter()
             .zip(quotas)
@@ -113,41 +125,75 @@ impl TableBuilder {
         }
         owners
     }
+}
 
-    /// One lookup out of two: the endpoint id of each slot, and the digest.
-    fn flatten(&self, backends: &[Checked<'_>], owners: &[u8]) -> (Vec<u16>, u64) {
-        let columns: Vec<Column> = backends
-            .iter()
-            .zip(self.parts.fills.values())
-            .map(|(backend, fill)| Column::of(&backend.endpoints, fill))
-            .collect();
-        let mut digest = 0;
-        let slots = owners
-            .iter()
-            .enumerate()
-            .map(|(slot, &owner)| {
-                let (id, key) = columns[usize::from(owner)].at(slot);
-                // A sum, not a chain: each term depends on the slot, and none waits for another.
-                digest = hash::stream(key, slot).wrapping_add(digest);
+/// One lookup out of two: the endpoint id of each slot.
+#[derive(Debug, Clone)]
+struct Flat {
+    columns: Vec<Column>,
+    /// Which of the columns a slot's endpoint is of.
+    owners: Vec<u8>,
+    slots: Vec<u16>,
+    /// A sum, not a chain: each term depends on the slot, and none on another.
+    digest: u64,
+}
+
+impl Flat {
+    /// Where only owners differ from what was there before, only their slots are looked at: the columns of many
+    /// backends are larger than a processor's caches.
+    fn of(columns: Vec<Column>, owners: Vec<u8>, before: Option<Self>) -> Self {
+        let term = |owner: u8, slot: usize| {
+            let (id, key) = columns[usize::from(owner)].at(slot);
+            (id, hash::stream(key, slot))
+        };
+        let (mut slots, mut digest) = (Vec::new(), 0_u64);
+        match before {
+            Some(before) if before.columns == columns && before.owners.len() == owners.len() => {
+                (slots, digest) = (before.slots, before.digest);
+                let both = before.owners.iter().zip(&owners).enumerate();
+                for (slot, (&old, &new)) in both.filter(|(_, (old, new))| old != new) {
+                    let ((_, old), (id, new)) = (term(old, slot), term(new, slot));
+                    digest = digest.wrapping_sub(old).wrapping_add(new);
+                    slots[slot] = id;
+                }
+            }
+            _ => slots.extend(owners.iter().enumerate().map(|(slot, &owner)| {
+                let (id, term) = term(owner, slot);
+                digest = digest.wrapping_add(term);
                 id
-            })
-            .collect();
-        (slots, hash::mix(digest ^ u64::from(self.source.slots.0)))
+            })),
+        }
+        Self {
+            columns,
+            owners,
+            slots,
+            digest,
+        }
     }
 }
 
 /// The second level of one backend, ready to be read.
-struct Column<'a> {
-    fill: &'a Fill,
+#[derive(Debug, Clone)]
+struct Column {
+    fill: Arc<Fill>,
     /// Id and digest key of each endpoint, by address.
     endpoints: Vec<(u16, u64)>,
 }
 
-impl<'a> Column<'a> {
-    fn of(endpoints: &[&Endpoint], fill: &'a Fill) -> Self {
+impl PartialEq for Column {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.fill, &other.fill) && self.endpoints == other.endpoints
+    }
+}
+
+impl Column {
+    fn of(endpoints: &[&Endpoint], fill: &Arc<Fill>) -> Self {
         let ids = endpoints.iter().map(|endpoint| endpoint.id);
         let endpoints = ids.zip(fill.digest_keys().iter().copied()).collect();
-        Self { fill, endpoints }
+        Self {
+            fill: Arc::clone(fill),
+            endpoints,
+        }
     }
 
     fn at(&self, slot: usize) -> (u16, u64) {

@@ -4,11 +4,22 @@ use std::sync::{LazyLock, Mutex, PoisonError};
 use std::thread;
 
 /// How many threads can run at once.
-pub(super) fn processors() -> usize {
+fn processors() -> usize {
     /// Asked once: the answer is read from files of the control group.
     static PROCESSORS: LazyLock<usize> =
         LazyLock::new(|| thread::available_parallelism().map_or(1, usize::from));
     *PROCESSORS
+}
+
+/// How many threads work on as many slots is worth: one, where they take no longer than several times as long as
+/// it takes to start a thread, 0.1 ms.
+pub(super) fn for_slots(slots: usize) -> usize {
+    const WORTH_THREADS: usize = 1 << 14;
+    if slots < WORTH_THREADS {
+        1
+    } else {
+        processors()
+    }
 }
 
 /// Makes one thing of each job, in any order, on at most `threads` threads; the calling one is

@@ -16,9 +16,6 @@ pub(super) struct Source {
     pub(super) slots: SlotCount,
 }
 
-/// From how many slots on a part takes several times as long as to start a thread: 0.1 ms.
-const WORTH_THREADS: SlotCount = SlotCount(1 << 14);
-
 /// The parts for the backends of the last build.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Parts {
@@ -87,11 +84,7 @@ impl Parts {
                 None => missing.push(part),
             }
         }
-        let threads = if source.slots < WORTH_THREADS {
-            1
-        } else {
-            crew::processors()
-        };
+        let threads = crew::for_slots(source.slots.get());
         let made = crew::make(threads, missing, |part| {
             (part.name(source), part.make(source))
         });

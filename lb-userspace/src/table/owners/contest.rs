@@ -1,5 +1,8 @@
 //! Who could get which slot, and who does at which biases.
 
+use std::ops::Range;
+
+use super::super::crew;
 use super::rank::Ranked;
 use super::{log, noise};
 
@@ -76,36 +79,80 @@ impl Contest {
     pub(super) fn of(levels: &[&[i32]], ranked: Option<&Ranked<'_>>, windows: &Windows) -> Self {
         let looked = Looked::of(windows, ranked.is_some());
         let slots = levels[0].len();
+        let threads = crew::for_slots(slots);
+        let length = slots.div_ceil(threads);
+        let parts = (0..threads).map(|part| part * length..slots.min((part + 1) * length));
+        let mut parts = crew::make(threads, parts.collect(), |slots: Range<usize>| {
+            let start = slots.start;
+            (start, Self::of_slots(slots, &looked, levels, ranked))
+        });
+        parts.sort_unstable_by_key(|&(start, _)| start);
+        let mut parts = parts.into_iter().map(|(_, part)| part);
+        let mut contest = parts.next().expect("at least one thread");
+        parts.for_each(|part| contest.append(part));
+        contest
+    }
+
+    fn of_slots(
+        slots: Range<usize>,
+        looked: &Looked,
+        levels: &[&[i32]],
+        ranked: Option<&Ranked<'_>>,
+    ) -> Self {
         let mut contest = Self {
-            owners: Vec::with_capacity(slots),
+            owners: Vec::with_capacity(slots.len()),
             contested: Vec::new(),
             candidates: Vec::new(),
             certain: vec![0; levels.len()],
             backends: levels.len(),
         };
         let mut candidates = Vec::new();
-        for slot in 0..slots {
+        for slot in slots {
+            if let Some(owner) = looked.certain(slot, ranked) {
+                contest.add_certain(owner);
+                continue;
+            }
             looked.at(slot, levels, ranked, &mut candidates);
             contest.add(slot as u16, &candidates);
         }
         contest
     }
 
+    /// Adds what is of the next slots.
+    fn append(&mut self, next: Self) {
+        let first = self.candidates.len() as u32;
+        self.owners.extend(next.owners);
+        self.candidates.extend(next.candidates);
+        let moved = |contested: Contested| Contested {
+            first: contested.first + first,
+            ..contested
+        };
+        self.contested.extend(next.contested.into_iter().map(moved));
+        for (certain, more) in self.certain.iter_mut().zip(next.certain) {
+            *certain += more;
+        }
+    }
+
     fn add(&mut self, slot: u16, candidates: &[(u8, i32)]) {
         let [(first, _), ..] = *candidates else {
             return;
         };
-        self.owners.push(first);
         if candidates.len() == 1 {
-            self.certain[usize::from(first)] += 1;
+            self.add_certain(first);
             return;
         }
+        self.owners.push(first);
         self.contested.push(Contested {
             slot,
             first: self.candidates.len() as u32,
             count: (candidates.len() - 1) as u8,
         });
         self.candidates.extend(candidates);
+    }
+
+    fn add_certain(&mut self, owner: u8) {
+        self.owners.push(owner);
+        self.certain[usize::from(owner)] += 1;
     }
 
     /// Whether every backend has a prospect of every slot.
@@ -225,6 +272,19 @@ impl Looked {
             least,
             most,
         }
+    }
+
+    /// Who alone has a prospect of a slot, where two looks tell: most slots of many backends of like weights.
+    fn certain(&self, slot: usize, ranked: Option<&Ranked<'_>>) -> Option<u8> {
+        if !self.always.is_empty() {
+            return None;
+        }
+        let mut places = ranked?.of(slot);
+        let (level, owner) = places.next()?;
+        let (next, _) = places.next()?;
+        let owner = owner?;
+        let least = level + self.least[usize::from(owner)];
+        (next + self.most_of_others < least).then_some(owner)
     }
 
     /// The candidates of a slot, by their number.

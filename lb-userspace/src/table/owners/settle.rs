@@ -32,7 +32,7 @@ pub(super) fn settle(contest: &mut Contest, biases: &[i32], quotas: &[u32]) -> O
 struct Moves {
     backends: usize,
     /// By `from * backends + to`.
-    cheapest: Vec<Option<Move>>,
+    cheapest: Vec<Move>,
     /// Of each backend the contested slots it has or had, as indices.
     had: Vec<Vec<u32>>,
 }
@@ -46,12 +46,23 @@ struct Move {
     slot: u32,
 }
 
+impl Move {
+    /// No slot can be given. Dearer than any chain of moves, and small enough to add to.
+    const NONE: Self = Self {
+        regret: FAR,
+        slot: u32::MAX,
+    };
+}
+
+/// Farther than any chain of moves: 256 of them lose below 2^38.
+const FAR: i64 = i64::MAX / 4;
+
 impl Moves {
     fn of(contest: &Contest) -> Self {
         let backends = contest.backends();
         let mut moves = Self {
             backends,
-            cheapest: vec![None; backends * backends],
+            cheapest: vec![Move::NONE; backends * backends],
             had: vec![Vec::new(); backends],
         };
         for slot in 0..contest.contested.len() as u32 {
@@ -76,32 +87,31 @@ impl Moves {
         quotas: &[u32],
         biases: &mut [i64],
     ) -> Option<Vec<usize>> {
-        let mut distances: Vec<Option<i64>> = counts
-            .iter()
-            .zip(quotas)
-            .map(|(count, quota)| (count > quota).then_some(0))
-            .collect();
+        let start = |(count, quota): (&u32, &u32)| if count > quota { 0 } else { FAR };
+        let mut distances: Vec<i64> = counts.iter().zip(quotas).map(start).collect();
+        // Of those whose distance is final, none; what is far is never chosen.
+        let mut near = distances.clone();
         let mut before = vec![None; self.backends];
-        let mut is_done = vec![false; self.backends];
         let (end, most) = loop {
-            let near = (0..self.backends).filter(|&backend| !is_done[backend]);
-            let (distance, from) = near.filter_map(|it| Some((distances[it]?, it))).min()?;
+            let (&distance, from) = near.iter().zip(0..).min()?;
+            if distance >= FAR / 2 {
+                return None;
+            }
             if counts[from] < quotas[from] {
                 break (from, distance);
             }
-            is_done[from] = true;
             let row = &self.cheapest[from * self.backends..][..self.backends];
-            for (to, cheapest) in row.iter().enumerate() {
-                let Some(cheapest) = cheapest else { continue };
-                let there = distance + cheapest.regret + biases[from] - biases[to];
-                if !is_done[to] && distances[to].is_none_or(|known| there < known) {
-                    distances[to] = Some(there);
-                    before[to] = Some(from);
+            let from_here = distance + biases[from];
+            for (to, (cheapest, bias)) in row.iter().zip(&*biases).enumerate() {
+                let there = from_here + cheapest.regret - bias;
+                if there < distances[to] {
+                    (distances[to], near[to], before[to]) = (there, there, Some(from));
                 }
             }
+            near[from] = i64::MAX;
         };
-        for (bias, distance) in biases.iter_mut().zip(&distances) {
-            *bias += distance.map_or(most, |distance| distance.min(most));
+        for (bias, &distance) in biases.iter_mut().zip(&distances) {
+            *bias += distance.min(most);
         }
         let mut chain = vec![end];
         while let Some(previous) = before[chain[chain.len() - 1]] {
@@ -115,9 +125,9 @@ impl Moves {
     fn make(&mut self, chain: &[usize], contest: &mut Contest) {
         let moved: Vec<(usize, usize, u32)> = chain
             .windows(2)
-            .filter_map(|hop| {
-                let slot = self.cheapest[hop[0] * self.backends + hop[1]]?.slot;
-                Some((hop[0], hop[1], slot))
+            .map(|hop| {
+                let slot = self.cheapest[hop[0] * self.backends + hop[1]].slot;
+                (hop[0], hop[1], slot)
             })
             .collect();
         for &(_, to, slot) in &moved {
@@ -134,19 +144,18 @@ impl Moves {
     /// Finds the next cheapest where `from` offered `slot`, which it has no more.
     fn withdraw(&mut self, from: usize, slot: u32, contest: &Contest) {
         let row = &mut self.cheapest[from * self.backends..][..self.backends];
-        let offers_it = |cheapest: &Option<Move>| cheapest.is_some_and(|found| found.slot == slot);
-        if !row.iter().any(offers_it) {
+        if !row.iter().any(|cheapest| cheapest.slot == slot) {
             return;
         }
         self.had[from].retain(|&slot| contest.owner(slot) == from);
-        row.fill(None);
+        row.fill(Move::NONE);
         for &slot in &self.had[from] {
             offer(row, slot, from, contest);
         }
     }
 }
 
-fn offer(row: &mut [Option<Move>], slot: u32, owner: usize, contest: &Contest) {
+fn offer(row: &mut [Move], slot: u32, owner: usize, contest: &Contest) {
     let all = contest.candidates(contest.contested[slot as usize]);
     let own = all.iter().find(|(who, _)| usize::from(*who) == owner);
     let own = own.map_or(0, |&(_, level)| i64::from(level));
@@ -156,8 +165,8 @@ fn offer(row: &mut [Option<Move>], slot: u32, owner: usize, contest: &Contest) {
             slot,
         };
         let cheapest = &mut row[usize::from(to)];
-        if usize::from(to) != owner && cheapest.is_none_or(|cheapest| offered < cheapest) {
-            *cheapest = Some(offered);
+        if usize::from(to) != owner && offered < *cheapest {
+            *cheapest = offered;
         }
     }
 }
