@@ -258,35 +258,23 @@ fn moved(before: u64, after: &Slots, base: u16, image: &Image) -> Result<u32> {
     if old == after && base_before == base {
         return Ok(0);
     }
-    let (before, after) = (
-        backends(old, base_before, image)?,
-        backends(after, base, image)?,
-    );
+    let backend = |slot: u16, base: u16| -> Result<u16> {
+        if slot == 0 {
+            return Ok(0);
+        }
+        let id = base.wrapping_add(slot);
+        let record = image.endpoints.get(&id);
+        Ok(record
+            .with_context(|| format!("endpoint {id} has no record"))?
+            .backend)
+    };
     let mut count = 0;
-    if before.len() == after.len() {
-        let pairs = before.iter().zip(&after);
-        count = pairs.filter(|(one, other)| one != other).count() as u32;
-    } else {
-        for slot in 0..before.len().max(after.len()) {
-            count += u32::from(before[slot % before.len()] != after[slot % after.len()]);
+    for at in 0..old.len().max(after.len()) {
+        let (one, other) = (old[at % old.len()], after[at % after.len()]);
+        // Most slots have the endpoint they had: looking up the others only is what takes time.
+        if one != other || base_before != base {
+            count += u32::from(backend(one, base_before)? != backend(other, base)?);
         }
     }
     Ok(count)
-}
-
-/// The backend of each slot.
-fn backends(slots: &Slots, base: u16, image: &Image) -> Result<Vec<u16>> {
-    let greatest = slots.named().last().map_or(0, |&(slot, _)| slot);
-    let mut backends = vec![0; usize::from(greatest) + 1];
-    for &(slot, _) in slots.named() {
-        let id = base.wrapping_add(slot);
-        let record = image.endpoints.get(&id);
-        backends[usize::from(slot)] = record
-            .with_context(|| format!("endpoint {id} has no record"))?
-            .backend;
-    }
-    Ok(slots
-        .iter()
-        .map(|&slot| backends[usize::from(slot)])
-        .collect())
 }

@@ -108,7 +108,7 @@ impl Contest {
         };
         let mut candidates = Vec::new();
         for slot in slots {
-            if let Some(owner) = looked.certain(slot, ranked) {
+            if let Some(owner) = looked.certain(slot, levels, ranked) {
                 contest.add_certain(owner);
                 continue;
             }
@@ -242,6 +242,23 @@ struct Looked {
     most_of_others: i32,
 }
 
+/// What was seen of a slot: who has the largest least sum, and what the others may have at most.
+struct Glance {
+    who: u8,
+    least: i32,
+    most: i32,
+    others: i32,
+}
+
+impl Glance {
+    const NOTHING: Self = Self {
+        who: 0,
+        least: i32::MIN,
+        most: i32::MIN,
+        others: i32::MIN,
+    };
+}
+
 impl Looked {
     fn of(windows: &Windows, is_ranked: bool) -> Self {
         /// As many of the heaviest are looked at by themselves.
@@ -256,7 +273,7 @@ impl Looked {
         if is_ranked {
             by_weight.sort_by_key(|&k| -most[usize::from(k)]);
             let median = most[usize::from(by_weight[most.len() / 2])];
-            let is_heavy = |k: &u8| most[usize::from(*k)] > median + (2 << noise::BITS);
+            let is_heavy = |k: &u8| most[usize::from(*k)] > median + (1 << noise::BITS) / 4;
             by_weight.retain(is_heavy);
             by_weight.truncate(HEAVIEST);
         }
@@ -274,17 +291,33 @@ impl Looked {
         }
     }
 
-    /// Who alone has a prospect of a slot, where two looks tell: most slots of many backends of like weights.
-    fn certain(&self, slot: usize, ranked: Option<&Ranked<'_>>) -> Option<u8> {
-        if !self.always.is_empty() {
-            return None;
+    /// Who alone has a prospect of a slot, where few looks tell: of most slots of many backends.
+    fn certain(&self, slot: usize, levels: &[&[i32]], ranked: Option<&Ranked<'_>>) -> Option<u8> {
+        const FEW: usize = 4;
+        let mut glance = Glance::NOTHING;
+        let ranked = ranked?;
+        for &k in &self.always {
+            self.see(&mut glance, k, levels[usize::from(k)][slot]);
         }
-        let mut places = ranked?.of(slot);
-        let (level, owner) = places.next()?;
-        let (next, _) = places.next()?;
-        let owner = owner?;
-        let least = level + self.least[usize::from(owner)];
-        (next + self.most_of_others < least).then_some(owner)
+        for (level, k) in ranked.of(slot).take(FEW) {
+            if let Some(k) = k.filter(|&k| !self.is_always[usize::from(k)]) {
+                self.see(&mut glance, k, level);
+            }
+            if level + self.most_of_others < glance.least {
+                return (glance.others < glance.least).then_some(glance.who);
+            }
+        }
+        None
+    }
+
+    fn see(&self, glance: &mut Glance, k: u8, level: i32) {
+        let (least, most) = (self.least[usize::from(k)], self.most[usize::from(k)]);
+        if level + least > glance.least {
+            glance.others = glance.others.max(glance.most);
+            (glance.who, glance.least, glance.most) = (k, level + least, level + most);
+        } else {
+            glance.others = glance.others.max(level + most);
+        }
     }
 
     /// The candidates of a slot, by their number.
