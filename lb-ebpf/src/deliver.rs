@@ -115,7 +115,7 @@ fn towards_endpoint(endpoint: u16, question: &mut FibLookup) -> Option<()> {
 #[inline(always)]
 pub fn ask(ctx: &TcContext, question: &mut FibLookup) -> Result<(), Reason> {
     // SAFETY: `skb` is valid while the program runs.
-    question.ifindex = unsafe { (*ctx.skb.skb).ingress_ifindex };
+    question.ifindex = unsafe { (*ctx.skb.skb).ifindex };
     let size = size_of::<FibLookup>() as i32;
     // SAFETY: the question lives on the stack and is as long as said.
     let answer = unsafe { bpf_fib_lookup(ctx.as_ptr(), question, size, 0) };

@@ -479,9 +479,9 @@ impl Dataplane {
         ingress: u32,
         (packets, segment): (u32, u32),
     ) -> Result<Run> {
-        // struct __sk_buff: ingress_ifindex, ifindex, gso_segs, gso_size, and what is zero.
+        // struct __sk_buff: ifindex, gso_segs, gso_size, and what is zero; Linux 5.15 takes no ingress_ifindex.
         let mut context = [0_u8; 192];
-        for (at, value) in [(36, ingress), (40, ingress), (164, packets), (176, segment)] {
+        for (at, value) in [(40, ingress), (164, packets), (176, segment)] {
             context[at..at + 4].copy_from_slice(&value.to_ne_bytes());
         }
         run(object::local(&mut self.ebpf)?, frame, &context)
