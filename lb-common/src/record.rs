@@ -7,7 +7,7 @@ use crate::limits::{self, PAGE_SLOTS, SERVICES};
 
 /// Version of everything in this file, of the flow entries and of the hashes. A daemon adopts maps of
 /// its own version only.
-pub const LAYOUT: u32 = 3;
+pub const LAYOUT: u32 = 4;
 
 /// One service. Map `SERVICES`: array, index = service id = where [`crate::hash::place`] and probing
 /// put it. One cache line: a packet's way to its service is one miss at most.
@@ -197,8 +197,10 @@ pub mod ways {
     pub const MESSAGE: u32 = 1;
     /// What is larger than its way out.
     pub const TOO_BIG: u32 = 2;
+    /// What has VLAN tags, IPv4 options or IPv6 extension headers.
+    pub const NOT_PLAIN: u32 = 3;
     /// Number of places.
-    pub const COUNT: u32 = 3;
+    pub const COUNT: u32 = 4;
 }
 
 /// Destination MAC address that marks a frame for `lb_deliver`: locally administered, nobody's.

@@ -88,6 +88,7 @@ reasons! {
     Inconsistent = Drop, "inconsistent", "A map entry that cannot be: a bug worth a report.";
     TooBigTold = Drop, "too-big-told", "Larger than the MTU of the way out; the sender was told (ICMP fragmentation needed, ICMPv6 packet too big).";
     NotOnLink = Drop, "not-on-link", "The endpoint of a service in mode dsr is behind a router, not on a network of the node's own.";
+    NotPlain = Pass, "not-plain", "With VLAN tags, IPv4 options or IPv6 extension headers, and the program for these is missing: a bug worth a report.";
     Returned = Forward, "returned", "The reply of an endpoint on this node, translated and sent on by the kernel.";
 }
 

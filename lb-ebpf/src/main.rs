@@ -61,7 +61,14 @@ use aya_ebpf::{
 #[xdp(frags)]
 #[inline(always)]
 pub fn lb(ctx: XdpContext) -> u32 {
-    pipeline::run(ctx)
+    pipeline::run::<true>(ctx)
+}
+
+/// Every frame with VLAN tags, IPv4 options or IPv6 extension headers, from [`lb`].
+#[xdp(frags)]
+#[inline(always)]
+pub fn lb_not_plain(ctx: XdpContext) -> u32 {
+    pipeline::run::<false>(ctx)
 }
 
 /// Every frame with a fragment, from [`lb`].

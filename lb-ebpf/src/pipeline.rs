@@ -23,19 +23,21 @@ use crate::maps::{FlowMap, cpu, go_on, now};
 use crate::rare::Rare;
 use crate::{count, flow, service};
 
-/// From the frame to the action.
+/// From the frame to the action. Where `PLAIN`, what is not is left to the program for all: see
+/// [`Parse::parse_as`].
 #[inline(always)]
-pub fn run(ctx: XdpContext) -> u32 {
+pub fn run<const PLAIN: bool>(ctx: XdpContext) -> u32 {
     // Before anything is in registers: a call takes most of them.
     let now = now();
     let mut frame = XdpFrame::new(ctx);
-    balance(&mut frame, now).unwrap_or_else(|reason| refuse(&frame, reason))
+    balance::<PLAIN>(&mut frame, now).unwrap_or_else(|reason| refuse(&frame, reason))
 }
 
 /// What becomes of a packet that was not sent: another program's, or passed or dropped.
 #[inline(always)]
 pub fn refuse(frame: &XdpFrame, reason: Reason) -> u32 {
     match reason {
+        Reason::NotPlain => go_on(&frame.ctx, ways::NOT_PLAIN),
         Reason::Fragment => go_on(&frame.ctx, ways::FRAGMENT),
         Reason::OtherProtocol => go_on(&frame.ctx, ways::MESSAGE),
         Reason::TooBig => go_on(&frame.ctx, ways::TOO_BIG),
@@ -62,20 +64,20 @@ pub fn conclude(frame: &XdpFrame, reason: Reason) -> u32 {
 }
 
 #[inline(always)]
-fn balance(frame: &mut XdpFrame, now: u32) -> Outcome {
-    match parse::network(frame)? {
-        Network::V4(offset) => balance_family::<V4>(frame, offset, now),
-        Network::V6(offset) => balance_family::<V6>(frame, offset, now),
+fn balance<const PLAIN: bool>(frame: &mut XdpFrame, now: u32) -> Outcome {
+    match parse::network_as::<PLAIN, _>(frame)? {
+        Network::V4(offset) => balance_family::<V4, PLAIN>(frame, offset, now),
+        Network::V6(offset) => balance_family::<V6, PLAIN>(frame, offset, now),
     }
 }
 
 #[inline(always)]
-fn balance_family<A>(frame: &mut XdpFrame, offset: usize, now: u32) -> Outcome
+fn balance_family<A, const PLAIN: bool>(frame: &mut XdpFrame, offset: usize, now: u32) -> Outcome
 where
     A: Parse + Elsewhere + Rewrite + Inner + Client + Rare + Route,
     FlowMap: Flows<A>,
 {
-    let packet = A::parse(frame, offset)?;
+    let packet = A::parse_as::<PLAIN, _>(frame, offset)?;
     if let Some(service) = service::find(&packet) {
         towards_endpoint(frame, &packet, service, now)
     } else {

@@ -66,7 +66,7 @@ static REALS_STATS: PerCpuArray<Stats> = PerCpuArray::with_max_entries(4096, 0);
 #[xdp(frags)]
 pub fn katran(ctx: XdpContext) -> u32 {
     let frame = XdpFrame::new(ctx);
-    let sent = match parse::network(&frame) {
+    let sent = match parse::network_as::<true, _>(&frame) {
         Ok(Network::V4(offset)) => balance::<V4>(&frame, offset),
         Ok(Network::V6(offset)) => balance::<V6>(&frame, offset),
         Err(_) => None,
@@ -79,7 +79,7 @@ pub fn katran(ctx: XdpContext) -> u32 {
 
 #[inline(always)]
 fn balance<A: Parse + Tunnel>(frame: &XdpFrame, offset: usize) -> Option<()> {
-    let packet = A::parse(frame, offset).ok()?;
+    let packet = A::parse_as::<true, _>(frame, offset).ok()?;
     let vip = vip(&packet)?;
     count(&STATS, STATS_LRU, 1, 0)?;
     let key = FlowKey {

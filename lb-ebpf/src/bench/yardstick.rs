@@ -59,7 +59,7 @@ static COUNTS: PerCpuArray<Count> = PerCpuArray::with_max_entries(4096, 0);
 #[xdp(frags)]
 pub fn yardstick(ctx: XdpContext) -> u32 {
     let mut frame = XdpFrame::new(ctx);
-    let sent = match parse::network(&frame) {
+    let sent = match parse::network_as::<true, _>(&frame) {
         Ok(Network::V4(offset)) => balance::<V4>(&mut frame, offset),
         Ok(Network::V6(offset)) => balance::<V6>(&mut frame, offset),
         Err(_) => None,
@@ -121,7 +121,7 @@ fn tail<A>(packet: &Packet<A>) -> u64 {
 
 #[inline(always)]
 fn balance<A: Family>(frame: &mut XdpFrame, offset: usize) -> Option<()> {
-    let packet = A::parse(frame, offset).ok()?;
+    let packet = A::parse_as::<true, _>(frame, offset).ok()?;
     let [a, b] = packet.destination.wide();
     let name = [
         a,

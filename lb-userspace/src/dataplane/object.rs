@@ -26,6 +26,7 @@ pub const TICK: &str = "lb_tick";
 /// The programs that [`XDP`] leaves packets to, in their places of [`WAYS`].
 const ASIDE: [(u32, &str); ways::COUNT as usize] = [
     (ways::FRAGMENT, "lb_fragment"),
+    (ways::NOT_PLAIN, "lb_not_plain"),
     (ways::MESSAGE, "lb_message"),
     (ways::TOO_BIG, "lb_too_big"),
 ];
