@@ -18,6 +18,7 @@
 //! | [`counters`] | what was counted stays counted |
 //! | [`scale`] | a thousand services |
 //! | [`socket`] | the API without our client |
+//! | [`vlan`] | clients and endpoints in a VLAN |
 //! | [`commands`] | `lbctl` and `lbd` as typed: answers, mistakes, exit codes |
 //! | [`demonstration`] | `lbctl demo` |
 //! | [`readme`] | what the README says to type |
@@ -44,6 +45,7 @@ mod shares;
 mod socket;
 mod sticky;
 mod trial;
+mod vlan;
 
 use libtest_mimic::Trial;
 
@@ -64,6 +66,7 @@ pub fn trials() -> Vec<Trial> {
         ports::trials(),
         aside::trials(),
         beside::trials(),
+        vlan::trials(),
         counters::trials(),
         scale::trials(),
         socket::trials(),

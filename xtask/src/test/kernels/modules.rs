@@ -13,6 +13,7 @@ pub(super) const WANTED: &[&str] = &[
     "bridge",
     "sch_ingress",
     "cls_bpf",
+    "8021q",
     // For endpoints whose kernel unpacks.
     "ipip",
     "sit",
