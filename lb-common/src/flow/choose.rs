@@ -3,7 +3,6 @@
 use core::cmp::max;
 
 use super::entry::{Arrival, Bucket, Client, Key, State};
-use super::find::is_endpoint_entry;
 use super::{Flows, Steps, first};
 use crate::hash::{self, Keys};
 use crate::limits::{MOST_PORT_PROBES, PORT_PROBES, WAYS};
@@ -222,8 +221,7 @@ pub fn probe<A: Client>(
     };
     for index in 0..WAYS as u32 {
         let state = bucket.entries[index as usize].state();
-        let holds_port = is_endpoint_entry(state) && state.node_port() == node_port;
-        if holds_port && state.is_live(arrival.now) {
+        if state.holds_port(node_port, arrival.now) {
             return match state.yielding(arrival) {
                 0 => Probe::TAKEN,
                 yielding => Probe(Probe::LAST_RESORT + yielding * WAYS as u32 + index),

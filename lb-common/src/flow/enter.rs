@@ -5,6 +5,7 @@ use super::entry::{Arrival, Client, Entry, State};
 use super::find::find_earlier;
 use super::{Steps, first, second};
 use crate::hash::{self, Keys};
+use crate::limits::WAYS;
 use crate::phase::{Progress, Side};
 
 /// What a flow's entries will say.
@@ -88,7 +89,20 @@ fn endpoint_entry<'a, A: Client>(
     if probe == Probe::TAKEN {
         return None;
     }
-    claim(flows, first(hash), probe, hash, arrival)
+    let claimed = State::claimed(entrant.node_port);
+    let entry = claim(flows, first(hash), probe, hash, arrival, claimed)?;
+    // Another processor may have taken the port meanwhile. Whichever of the two was later sees the other here.
+    let bucket = flows.bucket(first(hash))?;
+    let mut holders = 0;
+    for index in 0..WAYS {
+        let state = bucket.entries[index].state();
+        holders += state.holds_port(entrant.node_port, arrival.now) as u32;
+    }
+    if holders != 1 {
+        entry.release();
+        return None;
+    }
+    Some(entry)
 }
 
 /// In the first bucket, where it is found with one look, unless it would fill it: then in the one of the two
@@ -107,7 +121,7 @@ fn client_entry<A: Client>(
             (number, probe) = (second(hash), other);
         }
     }
-    claim(flows, number, probe, hash, arrival)
+    claim(flows, number, probe, hash, arrival, State::CLAIMED)
 }
 
 /// Takes the entry that was found to yield, if it still does, and its flow's other entry out of the
@@ -119,13 +133,14 @@ fn claim<A: Client>(
     probe: Probe,
     hash: u64,
     arrival: Arrival,
+    claimed: State,
 ) -> Option<&Entry<A::Key>> {
     if !probe.has_room() {
         return None;
     }
     let entry = flows.bucket(number)?.entry(probe.index(), hash);
     let state = entry.state();
-    if state.yielding(arrival) == 0 || !entry.replace(state, State::CLAIMED) {
+    if state.yielding(arrival) == 0 || !entry.replace(state, claimed) {
         return None;
     }
     if state != State::EMPTY {

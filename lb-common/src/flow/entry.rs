@@ -104,7 +104,7 @@ pub struct State(u64);
 impl State {
     /// Nothing here.
     pub const EMPTY: Self = Self(0);
-    /// Taken by a processor that is filling it.
+    /// Taken by a processor that is filling it, for a client to find.
     pub(super) const CLAIMED: Self = Self(1);
 
     /// [`State::yielding`] of an entry that no live flow has, at least.
@@ -138,6 +138,23 @@ impl State {
                 | progress.byte() as u64
                 | side,
         )
+    }
+
+    /// Taken by a processor that is filling it, for an endpoint to find: nobody else takes the node port.
+    #[inline(always)]
+    pub(super) const fn claimed(node_port: u16) -> Self {
+        Self(Self::CLAIMED.0 | Self::OF_ENDPOINT | (node_port as u64) << 32)
+    }
+
+    #[inline(always)]
+    const fn is_claimed(self) -> bool {
+        self.endpoint() == 0 && self.0 != Self::EMPTY.0
+    }
+
+    /// Of a flow that has this node port, or will have it in a moment.
+    #[inline(always)]
+    pub(super) const fn holds_port(self, node_port: u16, now: u32) -> bool {
+        self.difference_from_endpoints(node_port) == 0 && (self.is_live(now) || self.is_claimed())
     }
 
     /// As the only entry of a flow whose endpoint answers past the node.
@@ -250,7 +267,7 @@ impl State {
         if self.0 == Self::EMPTY.0 {
             return Self::VACANT + 1;
         }
-        if self.0 == Self::CLAIMED.0 {
+        if self.is_claimed() {
             return 0;
         }
         let Arrival { now, idle_ticks } = arrival;

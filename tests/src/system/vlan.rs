@@ -19,12 +19,14 @@ pub(super) fn trials() -> Vec<Trial> {
         ("a VLAN's own interface is served, in generic mode", || {
             serve("v7", "generic", true)
         }),
-        ("a VLAN is served on the interface that it is of, in native mode", || {
-            serve("eth0", "native", false)
-        }),
-        ("a VLAN is served on the interface that it is of, in generic mode", || {
-            serve("eth0", "generic", true)
-        }),
+        (
+            "a VLAN is served on the interface that it is of, in native mode",
+            || serve("eth0", "native", false),
+        ),
+        (
+            "a VLAN is served on the interface that it is of, in generic mode",
+            || serve("eth0", "generic", true),
+        ),
     ];
     let is_there = Path::new("/sys/module/8021q").exists();
     all.into_iter()
@@ -72,8 +74,10 @@ fn join(host: &Host, number: u8, offload: bool) -> Result<()> {
     if !offload {
         host.ethtool(&["-K", "eth0", "txvlan", "off"])?;
     }
-    host.ip(&["link", "add", "link", "eth0", "name", "v7", "type", "vlan", "id", "7"])
-        .context("a VLAN device")?;
+    host.ip(&[
+        "link", "add", "link", "eth0", "name", "v7", "type", "vlan", "id", "7",
+    ])
+    .context("a VLAN device")?;
     host.ip(&["link", "set", "v7", "up"])?;
     for (family, bits, nodad) in [(Family::V4, 24, None), (Family::V6, 64, Some("nodad"))] {
         let address = format!("{}/{bits}", address(family, number));

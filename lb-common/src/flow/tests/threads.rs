@@ -1,5 +1,7 @@
 //! Several processors at one small table: a race may cost an insertion, never an entry its integrity.
 
+use std::collections::HashSet;
+use std::sync::Barrier;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::thread;
 
@@ -102,4 +104,34 @@ fn what_threads_find_in_a_contested_ipv4_table_always_belongs_together() {
 #[test]
 fn what_threads_find_in_a_contested_ipv6_table_always_belongs_together() {
     hammer_from_many_threads::<V6>();
+}
+
+/// Threads open flows to one endpoint at once, with hardly more ports than flows, again and again.
+#[test]
+fn flows_opened_at_once_have_ports_of_their_own() {
+    const THREADS: u16 = 4;
+    const FLOWS: u16 = 8;
+    let ports = NodePorts {
+        first: 10_240,
+        count: 40,
+    };
+    for _ in 0..2000 {
+        let table = Table::<V4>::new(8, ports);
+        let start = Barrier::new(THREADS.into());
+        let opened: Vec<u16> = thread::scope(|scope| {
+            let open = |thread: u16| {
+                let (table, start) = (&table, &start);
+                start.wait();
+                let numbers = thread * FLOWS..(thread + 1) * FLOWS;
+                let open = |number| table.open(Opener::number(number), 1, NOW).ok();
+                numbers.filter_map(open).collect::<Vec<u16>>()
+            };
+            let threads = (0..THREADS).map(|thread| scope.spawn(move || open(thread)));
+            let threads: Vec<_> = threads.collect();
+            let ports = threads.into_iter().map(|thread| thread.join().unwrap());
+            ports.flatten().collect()
+        });
+        let different: HashSet<u16> = opened.iter().copied().collect();
+        assert_eq!(different.len(), opened.len(), "{opened:?}");
+    }
 }
