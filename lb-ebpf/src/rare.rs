@@ -59,7 +59,7 @@ fn select<A: Ruled>(client: A, hash: u64, id: u16) -> Result<u16, Reason> {
 
 /// Node port for a new flow to an endpoint, where packets are translated; else its virtual port.
 ///
-/// Apart from [`select`], because each needs a part of the stack, and together they would need both.
+/// Apart from [`select()`], because each needs a part of the stack, and together they would need both.
 #[inline(always)]
 fn choose<A: Client>(hash: u64, to: Given, protocol: u8) -> Result<u16, Reason>
 where

@@ -14,29 +14,39 @@ use super::aside::reasons;
 use super::scene::{PORT, Scene};
 use super::trial::trial;
 
+/// What is served, on which interface, in which mode, and whether a tag goes beside the frame and not in it.
+const TRIALS: [(&str, &str, &str, bool); 3] = [
+    (
+        "a VLAN's own interface is served, in generic mode",
+        "v7",
+        "generic",
+        true,
+    ),
+    (
+        "a VLAN is served on the interface that it is of, in native mode",
+        "eth0",
+        "native",
+        false,
+    ),
+    (
+        "a VLAN is served on the interface that it is of, in generic mode",
+        "eth0",
+        "generic",
+        true,
+    ),
+];
+
 pub(super) fn trials() -> Vec<Trial> {
-    let all: [(&str, fn() -> Result<()>); 3] = [
-        ("a VLAN's own interface is served, in generic mode", || {
-            serve("v7", "generic", true)
-        }),
-        (
-            "a VLAN is served on the interface that it is of, in native mode",
-            || serve("eth0", "native", false),
-        ),
-        (
-            "a VLAN is served on the interface that it is of, in generic mode",
-            || serve("eth0", "generic", true),
-        ),
-    ];
     let is_there = Path::new("/sys/module/8021q").exists();
-    all.into_iter()
-        .filter(|_| is_there)
-        .map(|(name, body)| trial(name, body))
+    let trials = TRIALS.into_iter().filter(|_| is_there);
+    trials
+        .map(|(name, interface, mode, offload)| {
+            trial(name, move || serve(interface, mode, offload))
+        })
         .collect()
 }
 
 /// Client, node and endpoint `one` are in VLAN 7 of one segment; the program runs on `interface` of the node.
-/// `offload`: a tag goes beside the frame and not in it.
 fn serve(interface: &str, mode: &str, offload: bool) -> Result<()> {
     let mut scene = Scene::without_lbd(&Topology::one_net())?;
     let lab = scene.lab();
