@@ -1,6 +1,6 @@
 //! Spoofed packets in masses: whoever is connected stays so, and whoever comes gets in.
 //!
-//! `LB_FLOOD_PACKETS` says how many packets a flood has; by default as many as take half a minute or so.
+//! `LB_FLOOD_PACKETS` says how many packets a flood has; by default as many as take twenty seconds.
 
 use std::env;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -20,6 +20,10 @@ use super::trial::trial_alone;
 const HELD: usize = 10_000;
 /// Connections that come during it, again and again.
 const COMING: usize = 500;
+/// Packets sent at once, and how long after each other such bursts are: 50 000 packets a second, as many as the
+/// queue before the node takes. Of more half is lost there, and half of those who come with them.
+const BURST: u64 = 50;
+const APART: Duration = Duration::from_millis(1);
 
 pub(super) fn trials() -> Vec<Trial> {
     vec![
@@ -43,7 +47,7 @@ fn opens(flags: u8) -> bool {
 fn flood(flags: Vec<u8>) -> Result<()> {
     let packets = match env::var("LB_FLOOD_PACKETS") {
         Ok(packets) => packets.parse().context("LB_FLOOD_PACKETS")?,
-        Err(_) => 3_000_000,
+        Err(_) => 1_000_000,
     };
     let opens = opens(flags[0]);
     let mut scene = Scene::without_lbd(&Topology::two_nets())?;
@@ -83,8 +87,9 @@ fn flood(flags: Vec<u8>) -> Result<()> {
         "{sent} packets in {seconds:.1} s; connections meanwhile: {counts}, {} of them late; {story:?}",
         counts.late
     );
-    // What does not fit the queues of the way is lost, also of those who come.
-    ensure!(counts.answered() as u64 >= came / 100 * 95, "{counts}");
+    // What does not fit the queues of the way is lost, also of those who come. And an endpoint that still waits for
+    // the handshake of a flow that had the node port before answers a SYN by its ACK: only the client's next SYN gets in.
+    ensure!(counts.answered() as u64 >= came / 100 * 90, "{counts}");
     // The way from the client to the node is a real one: what does not fit its queue is lost there. What
     // arrives is more than there are node ports.
     let flooded = if opens {
@@ -134,7 +139,12 @@ fn send(client: &Host, flags: &[u8], packets: u64) -> Result<u64> {
             .iter()
             .map(|&flags| Segment::of(*vip.ip(), flags))
             .collect();
-        for _ in 0..packets {
+        let start = Instant::now();
+        for number in 0..packets {
+            if number % BURST == 0 {
+                let due = APART * (number / BURST) as u32;
+                thread::sleep(due.saturating_sub(start.elapsed()));
+            }
             let segment = &mut segments[random.usize(..flags.len())];
             let source = Ipv4Addr::from_bits(0x1400_0000 | random.u32(..) >> 8);
             let bytes = segment.from(source, random.u16(1024..));
