@@ -13,7 +13,7 @@ use crate::phase::{Progress, Side};
 pub struct Entrant {
     /// Endpoint id.
     pub endpoint: u16,
-    /// A node port that [`super::probe`] found free; of a flow that is one-sided the virtual port.
+    /// A node port that [`super::choose`] gave; of a flow that is one-sided the virtual port.
     pub node_port: u16,
     /// The endpoint answers past the node: no entry is for its packets.
     pub is_one_sided: bool,

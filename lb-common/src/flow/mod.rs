@@ -17,11 +17,12 @@
 //!
 //! 16 bytes an entry (IPv6: 32), four entries a bucket: an IPv4 bucket is one cache line. A client
 //! entry may stand in either of two buckets; an endpoint entry in one only, because its node port is
-//! ours to choose: if the bucket is taken, the next port is tried.
+//! ours to choose: if the bucket is taken, the next port is tried. Neither takes the last room of a bucket while
+//! there is better: so both of a client's buckets are hardly ever full before the table is.
 //!
-//! There are no locks. An entry is taken by compare-and-swap of its state to *claimed*, filled, and
-//! published by storing its state; who reads checks the key before and after. Two processors that race
-//! for an entry cost one of them the insertion, never an entry its integrity. No live flow that is
+//! There are no locks. An entry is taken by compare-and-swap of its state to *claimed* (for which node port),
+//! filled, and published by storing its state; who reads checks the key before and after. Two processors that race
+//! for an entry or a port cost one of them the insertion, never an entry its integrity. No live flow that is
 //! open ever gives way: only empty, expired, closed and, last, opening entries are taken, of these the oldest
 //! of those that are met.
 //!
