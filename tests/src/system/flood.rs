@@ -24,6 +24,8 @@ const COMING: usize = 500;
 /// queue before the node takes. Of more half is lost there, and half of those who come with them.
 const BURST: u64 = 50;
 const APART: Duration = Duration::from_millis(1);
+/// How many bursts there are at most: a trial has its time. Of more packets the bursts are larger.
+const MOST_BURSTS: u64 = 110_000;
 
 pub(super) fn trials() -> Vec<Trial> {
     vec![
@@ -140,9 +142,10 @@ fn send(client: &Host, flags: &[u8], packets: u64) -> Result<u64> {
             .map(|&flags| Segment::of(*vip.ip(), flags))
             .collect();
         let start = Instant::now();
+        let burst = BURST.max(packets.div_ceil(MOST_BURSTS));
         for number in 0..packets {
-            if number % BURST == 0 {
-                let due = APART * (number / BURST) as u32;
+            if number % burst == 0 {
+                let due = APART * (number / burst) as u32;
                 thread::sleep(due.saturating_sub(start.elapsed()));
             }
             let segment = &mut segments[random.usize(..flags.len())];
