@@ -14,12 +14,13 @@ use aya_ebpf::{
         BPF_FIB_LKUP_RET_FRAG_NEEDED, BPF_FIB_LKUP_RET_NO_NEIGH, BPF_FIB_LKUP_RET_SUCCESS,
         TC_ACT_SHOT, TC_ACT_UNSPEC, bpf_fib_lookup as FibLookup, bpf_redir_neigh as Neighbour,
     },
-    helpers::{bpf_fib_lookup, bpf_redirect_neigh, bpf_skb_change_tail},
+    helpers::{bpf_fib_lookup, bpf_redirect_neigh, bpf_skb_change_tail, bpf_skb_vlan_pop},
     programs::TcContext,
 };
 use lb_common::{
     address::{Address as _, IPV4, V4, V6},
     frame::Ethernet,
+    limits::VLAN_TAGS,
     record::{HAND_OVER_CUT, HAND_OVER_MAC, HAND_OVER_TO},
     verdict::Reason,
 };
@@ -41,10 +42,13 @@ pub fn run(ctx: &TcContext) -> i32 {
     let mut question = Question::new();
     let question = &mut question.0;
     let asked = match ctx.load::<[u8; 6]>(0) {
-        Ok(HAND_OVER_MAC) => towards_destination(ctx, question),
-        Ok(HAND_OVER_CUT) => cut(ctx).and_then(|()| towards_destination(ctx, question)),
+        Ok(HAND_OVER_MAC) => untag(ctx).and_then(|()| towards_destination(ctx, question)),
+        Ok(HAND_OVER_CUT) => untag(ctx)
+            .and_then(|()| cut(ctx))
+            .and_then(|()| towards_destination(ctx, question)),
         Ok([a, b, c, d, high, low]) if [a, b, c, d] == HAND_OVER_TO => {
-            towards_endpoint(u16::from_be_bytes([high, low]), question)
+            let endpoint = u16::from_be_bytes([high, low]);
+            untag(ctx).and_then(|()| towards_endpoint(endpoint, question))
         }
         // Not "ok": programs after this one shall see the frame too.
         _ => return TC_ACT_UNSPEC,
@@ -59,6 +63,23 @@ pub fn run(ctx: &TcContext) -> i32 {
             TC_ACT_SHOT
         }
     }
+}
+
+/// Takes off the VLAN tags it came with. The kernel has the outer one beside the frame, and would put it into it
+/// before the interface of a VLAN adds its own: which tag the frame needs is the route's to say.
+#[inline(always)]
+fn untag(ctx: &TcContext) -> Option<()> {
+    for _ in 0..VLAN_TAGS {
+        // SAFETY: `skb` is valid while the program runs.
+        if unsafe { (*ctx.skb.skb).vlan_present } == 0 {
+            break;
+        }
+        // SAFETY: as above. The next tag is beside the frame then.
+        if unsafe { bpf_skb_vlan_pop(ctx.skb.skb) } != 0 {
+            return None;
+        }
+    }
+    Some(())
 }
 
 /// Ends the frame with its IP packet.
