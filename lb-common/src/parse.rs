@@ -148,7 +148,7 @@ pub trait Parse: Address {
     }
 
     /// The same; where `PLAIN` of a packet without IPv4 options or IPv6 extension headers only. Then all offsets
-    /// are constants, which saves a packet one instruction in twenty.
+    /// are constants, which saves a packet of IPv6 one instruction in ten, one of IPv4 about half as many.
     ///
     /// # Errors
     /// As there; [`Reason::NotPlain`].

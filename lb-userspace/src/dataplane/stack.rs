@@ -1,6 +1,6 @@
 //! The stack that the kernel programs take, as the verifier of any kernel counts it: a chain of calls has 512
-//! bytes in all, and kernels before 6.10 round each function's part of them up to 32. The newest alone would not
-//! tell that the others refuse a program.
+//! bytes in all, and older kernels (seen in 5.15 and 6.1) round each function's part of them up to 32. A newer one
+//! (6.18) takes programs that these refuse, and would not tell.
 
 use std::collections::BTreeMap;
 
