@@ -1,9 +1,11 @@
 //! A running server of a host.
 
 use std::future::Future;
+use std::io::ErrorKind;
 use std::net::{Ipv6Addr, SocketAddr};
 use std::sync::mpsc::{Receiver, sync_channel};
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use socket2::{Domain, Protocol, Socket, Type};
@@ -17,6 +19,13 @@ const BACKLOG: i32 = 32_768;
 
 /// How long the sockets of a stopped server may take to close.
 const STOP_LIMIT: Duration = Duration::from_secs(5);
+
+/// How long a port that was given up may still be taken: a child that another thread is starting
+/// holds a copy of every socket from its fork to its exec.
+const PORT_LIMIT: Duration = Duration::from_secs(5);
+
+/// How often a port that is still taken is tried again.
+const PORT_PAUSE: Duration = Duration::from_millis(2);
 
 /// A running server; it closes all its sockets when dropped.
 #[derive(Debug)]
@@ -119,5 +128,34 @@ fn open(kind: Type, protocol: Protocol, port: u16) -> Result<Socket> {
         socket.bind(&any.into())?;
         Ok::<_, std::io::Error>(socket)
     };
-    bind().with_context(|| format!("bind {any}"))
+    let start = Instant::now();
+    loop {
+        match bind() {
+            Err(error) if error.kind() == ErrorKind::AddrInUse && start.elapsed() < PORT_LIMIT => {
+                thread::sleep(PORT_PAUSE);
+            }
+            bound => return bound.with_context(|| format!("bind {any}")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_is_waited_for_while_a_child_being_started_holds_it() -> Result<()> {
+        let given_up = receive(0)?;
+        let port = given_up.local_addr()?.port();
+        let copy = given_up.try_clone()?;
+        drop(given_up);
+        let child = thread::spawn(move || {
+            thread::sleep(Duration::from_millis(100));
+            drop(copy);
+        });
+        let bound = receive(port)?;
+        assert_eq!(bound.local_addr()?.port(), port);
+        assert!(child.join().is_ok());
+        Ok(())
+    }
 }
