@@ -20,7 +20,7 @@ mod katran_maps;
 
 use aya_ebpf::{
     EbpfContext as _,
-    bindings::{BPF_ANY, BPF_F_NO_COMMON_LRU, xdp_action},
+    bindings::{BPF_ANY, xdp_action},
     helpers::{bpf_get_smp_processor_id, bpf_ktime_get_ns, bpf_xdp_adjust_head},
     macros::{map, xdp},
     maps::{Array, HashMap, LruHashMap, PerCpuArray},
@@ -45,7 +45,7 @@ static VIP_MAP: HashMap<VipKey, VipMeta> = HashMap::with_max_entries(512, 0);
 static LRU_MAPPING: Array<u32> = Array::with_max_entries(128, 0);
 /// Flows. The loader sets the size.
 #[map]
-static LRU: LruHashMap<FlowKey, Lru> = LruHashMap::with_max_entries(1, BPF_F_NO_COMMON_LRU);
+static LRU: LruHashMap<FlowKey, Lru> = LruHashMap::with_max_entries(1, 0);
 /// Service · ring size + place → number of an endpoint.
 #[map]
 static CH_RINGS: Array<u32> = Array::with_max_entries(2 * RING_SIZE, 0);

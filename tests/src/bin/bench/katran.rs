@@ -26,10 +26,8 @@ unsafe impl aya::Pod for Real {}
 pub struct Katran(Ebpf);
 
 impl Katran {
-    /// Loads it with room for `flows` flows of each family, and twice that, so that the LRU never has to
-    /// evict one of them; but for a million at least, as Katran is run.
-    pub fn load(objects: &Path, flows: u32) -> Result<Self> {
-        let entries = flows.saturating_mul(4).max(1 << 20);
+    /// Loads it with an LRU of that many entries.
+    pub fn load(objects: &Path, entries: u32) -> Result<Self> {
         let mut object = load(&objects.join("katran"), &[("LRU", entries)])?;
         xdp_mut(&mut object, "katran")?.load()?;
         let mut katran = Self(object);

@@ -38,6 +38,8 @@ pub enum Way {
     First,
     /// As `Request`, into a tunnel.
     Tunnel,
+    /// As `Tunnel`, compared with a flow table that has room for as many flows and no more.
+    CrowdedTunnel,
     /// As `First`, into a tunnel.
     FirstTunnel,
 }
@@ -47,13 +49,13 @@ impl Way {
     pub const fn service(self) -> Service {
         match self {
             Self::Request | Self::Reply | Self::First => Service::Nat,
-            Self::Tunnel | Self::FirstTunnel => Service::Tunnel,
+            Self::Tunnel | Self::CrowdedTunnel | Self::FirstTunnel => Service::Tunnel,
         }
     }
 
     const fn kind(self) -> Kind {
         match self {
-            Self::Request | Self::Tunnel => Kind::Request,
+            Self::Request | Self::Tunnel | Self::CrowdedTunnel => Kind::Request,
             Self::Reply => Kind::Reply,
             Self::First | Self::FirstTunnel => Kind::Stranger,
         }
@@ -102,6 +104,10 @@ pub fn measure(objects: &Path, plan: &Plan) -> Result<Packets> {
 const YARDSTICK: usize = 2;
 const BALANCER: usize = 3;
 const KATRAN: usize = 4;
+const CROWDED: usize = 5;
+
+/// Entries of the LRU map Katran was measured with.
+const KATRAN_ENTRIES: u32 = 1 << 20;
 
 /// One in so many flows may be refused without spoiling the figures.
 const MOST_REFUSED: u32 = 1000;
@@ -112,10 +118,10 @@ struct Bench<'a> {
     most: u32,
     rig: Rig,
     balancer: Balancer,
-    /// The driver alone, MAC swap, yardstick, balancer, Katran's layout.
-    programs: [ProgramFd; 5],
+    /// The driver alone, MAC swap, yardstick, balancer, Katran's layout, the same with fewer entries.
+    programs: [ProgramFd; 6],
     _yardstick: Yardstick,
-    _katran: Katran,
+    _katran: [Katran; 2],
     /// New flows so far.
     strangers: u64,
 }
@@ -126,7 +132,9 @@ impl<'a> Bench<'a> {
         // The requests, and the replies of each balancer.
         let rig = Rig::load(objects, 3 * most, stage::interface()?)?;
         let mut yardstick = Yardstick::load(objects, most, node)?;
-        let mut katran = Katran::load(objects, most)?;
+        // Room for every flow of both families, twice: nobody is evicted.
+        let mut katran = Katran::load(objects, most.saturating_mul(4).max(KATRAN_ENTRIES))?;
+        let mut crowded = Katran::load(objects, KATRAN_ENTRIES)?;
         let mut balancer = Balancer::load(pins, 2 * most, node)?;
         let programs = [
             rig.program("transmit")?,
@@ -134,6 +142,7 @@ impl<'a> Bench<'a> {
             yardstick.program()?,
             balancer.program()?,
             katran.program()?,
+            crowded.program()?,
         ];
         Ok(Self {
             node,
@@ -143,7 +152,7 @@ impl<'a> Bench<'a> {
             balancer,
             programs,
             _yardstick: yardstick,
-            _katran: katran,
+            _katran: [katran, crowded],
             strangers: 0,
         })
     }
@@ -158,6 +167,9 @@ impl<'a> Bench<'a> {
                     rows.push(self.row(family, way, flows)?);
                 }
             }
+            if self.most >= KATRAN_ENTRIES {
+                rows.push(self.row(family, Way::CrowdedTunnel, KATRAN_ENTRIES)?);
+            }
             for way in [Way::First, Way::FirstTunnel] {
                 rows.push(self.row(family, way, self.most)?);
             }
@@ -168,13 +180,15 @@ impl<'a> Bench<'a> {
         })
     }
 
-    /// Opens the flows in both balancers, and lays the walk: where each flow's replies come from is
+    /// Opens the flows in all balancers, and lays the walk: where each flow's replies come from is
     /// only known once it is open.
+    ///
+    /// Flows are opened in the order of their numbers and visited in others, or an LRU map, which
+    /// gives new flows places side by side, would be walked in the order of memory.
     fn open(&mut self, family: Family) -> Result<()> {
         let mut requests: Vec<_> = (0..self.most)
             .map(|flow| traffic::request(family, flow))
             .collect();
-        Shuffle::new(1).shuffle(&mut requests);
         self.rig.lay(0, &requests)?;
         for (place, program) in [(1, YARDSTICK), (2, BALANCER)] {
             let mut replies = self.open_in(family, program)?;
@@ -192,10 +206,12 @@ impl<'a> Bench<'a> {
                     .with_context(|| self.story())?;
             }
         }
-        for program in [KATRAN, BALANCER] {
+        for program in [KATRAN, CROWDED, BALANCER] {
             self.open_tunnels(family, program)
                 .with_context(|| format!("program {program}; {}", self.story()))?;
         }
+        Shuffle::new(1).shuffle(&mut requests);
+        self.rig.lay(0, &requests)?;
         eprintln!("  {}", self.story());
         Ok(())
     }
@@ -250,9 +266,10 @@ impl<'a> Bench<'a> {
     fn row(&mut self, family: Family, way: Way, flows: u32) -> Result<Row> {
         eprintln!("  {family:?}, {way:?}, {flows} flows");
         let mut samples: [Samples; 4] = Default::default();
-        let compared = match way.service() {
-            Service::Nat => YARDSTICK,
-            Service::Tunnel => KATRAN,
+        let compared = match (way, way.service()) {
+            (Way::CrowdedTunnel, _) => CROWDED,
+            (_, Service::Nat) => YARDSTICK,
+            (_, Service::Tunnel) => KATRAN,
         };
         let programs = [0, 1, compared, BALANCER];
         for _ in 0..self.plan.rounds {

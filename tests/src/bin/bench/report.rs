@@ -75,7 +75,8 @@ impl Report {
              Mode `nat`. The yardstick has the usual layout: LRU hash for flows, hash for services, \
              arrays.\n\n{}\n\
              Mode `ipip`. Katran's layout is a program of ours with Katran's maps and steps, not Katran \
-             itself.\n\n{}",
+             itself. Its LRU has room for four times the flows; \"full LRU\": 2^20 entries for as \
+             many flows.\n\n{}",
             self.rounds,
             super::stage::BACKENDS,
             super::stage::ENDPOINTS,
@@ -95,6 +96,7 @@ impl Report {
             [&row.yardstick, &row.balancer].map(|samples| samples.min() - row.driver.min());
         let way = match row.way {
             Way::Request | Way::Tunnel => "client → endpoint",
+            Way::CrowdedTunnel => "client → endpoint, full LRU",
             Way::Reply => "endpoint → client",
             Way::First | Way::FirstTunnel => "new flow",
         };
