@@ -8,6 +8,7 @@ mod rule;
 mod selection;
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -60,7 +61,8 @@ pub struct Backend {
     /// Share of the service's new flows.
     pub weight: Weight,
     /// Where the flows go; of the same address family as the service, except in tunnels.
-    pub endpoints: Vec<Endpoint>,
+    /// Shared by all states that have them.
+    pub endpoints: Arc<[Endpoint]>,
 }
 
 /// One address and port of a backend.

@@ -32,7 +32,7 @@ pub fn prepare(
     let endpoints = services
         .iter()
         .flat_map(|it| &it.backends)
-        .flat_map(|it| &it.endpoints)
+        .flat_map(|it| &*it.endpoints)
         .map(|it| it.address);
     let addresses: Vec<_> = services
         .iter()

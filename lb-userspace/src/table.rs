@@ -108,7 +108,7 @@ pub struct Endpoint {
     /// What the table depends on, such as `10.0.0.1`: unique in the backend, and written the same way
     /// on every node.
     pub address: String,
-    /// What slots hold; unique in the backend, not 0 (the empty slot). May differ between nodes.
+    /// What slots hold; unique in the service, not 0 (the empty slot). May differ between nodes.
     pub id: u16,
 }
 
@@ -156,6 +156,11 @@ impl Table {
     /// The endpoint id of each slot; never 0.
     pub fn slots(&self) -> &[u16] {
         &self.slots
+    }
+
+    /// The same, by itself.
+    pub fn into_slots(self) -> Vec<u16> {
+        self.slots
     }
 
     /// The backends, by name, and how many slots each has.

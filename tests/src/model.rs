@@ -329,7 +329,7 @@ impl Model {
         slots: u32,
     ) -> Result<Vec<desired::Endpoint>> {
         if let (1, Some(at)) = (slots, shares.iter().position(|it| *it == Weight::ALL)) {
-            return Ok(service.backends[at].endpoints.clone());
+            return Ok(service.backends[at].endpoints.to_vec());
         }
         let mut all = Vec::new();
         let mut backends = Vec::new();

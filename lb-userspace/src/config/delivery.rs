@@ -156,7 +156,7 @@ pub(super) fn one_source(
     let (Some(text), Some(network)) = (&service.tunnel_source, delivery.tunnel_source) else {
         return Ok(());
     };
-    let mut endpoints = backends.iter().flat_map(|it| &it.endpoints);
+    let mut endpoints = backends.iter().flat_map(|it| &*it.endpoints);
     let other = |it: &&crate::desired::Endpoint| it.address.is_ipv4() != network.address.is_ipv4();
     if let Some(endpoint) = endpoints.find(other) {
         let (ours, theirs) = (

@@ -118,7 +118,7 @@ fn no_service_as_endpoint(
             .backends
             .iter()
             .flat_map(|it| &it.get_ref().endpoints);
-        let endpoints = service.backends.iter().flat_map(|it| &it.endpoints);
+        let endpoints = service.backends.iter().flat_map(|it| &*it.endpoints);
         for (text, endpoint) in texts.zip(endpoints) {
             let loops = |other: &&Service| {
                 service.reaches(endpoint, other) && other.protocol == service.protocol
@@ -227,7 +227,7 @@ fn backends(
         backends.push(Backend {
             name,
             weight,
-            endpoints,
+            endpoints: endpoints.into(),
         });
     }
     Ok(backends)

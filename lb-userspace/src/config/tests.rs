@@ -79,7 +79,7 @@ fn relative_weights_become_shares_and_sources_are_looked_up() {
         address: "10.64.1.2:9000".parse().unwrap(),
         source: "10.64.1.1".parse().unwrap(),
     };
-    assert_eq!(old.endpoints, [first]);
+    assert_eq!(*old.endpoints, [first]);
     assert_eq!(new.endpoints.len(), 2);
 }
 

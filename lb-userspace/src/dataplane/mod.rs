@@ -528,7 +528,7 @@ fn translated(desired: &Desired) -> impl Iterator<Item = IpAddr> {
     services
         .filter(|it| it.delivery.mode == Mode::Nat)
         .flat_map(|it| &it.backends)
-        .flat_map(|it| &it.endpoints)
+        .flat_map(|it| &*it.endpoints)
         .map(|it| it.address.ip())
 }
 

@@ -137,6 +137,13 @@ impl Planner {
 
     /// Frees what an earlier plan left for its flows, and what nothing names any more.
     fn free(&mut self, seats: &[Empty], on_flows: &Numbers) {
+        let wanted = seats.iter().map(|seat| match &seat.placed {
+            Some(placed) => placed.endpoints.ids.len(),
+            None => seat.ids.iter().flatten().count(),
+        });
+        if wanted.sum::<usize>() == self.image.endpoints.len() {
+            return;
+        }
         let mut wanted = Numbers::default();
         for seat in seats {
             wanted.extend(seat.ids.iter().flatten().copied());

@@ -5,6 +5,7 @@
 //! the same table, and it is in the kernel once.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use crate::desired::{self, Service};
 use crate::table::{self, digest_key};
@@ -29,7 +30,7 @@ pub(super) struct Shape {
 #[derive(Debug)]
 pub(super) struct Groups {
     /// By name, endpoints by name; the ids are distances from `base`.
-    pub(super) backends: Vec<table::Backend>,
+    pub(super) backends: Arc<[table::Backend]>,
     /// What is added to a slot to make it an endpoint id.
     pub(super) base: u16,
     /// Equal where names and distances are.

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Result, ensure};
 use lb_common::record::TableRef;
 
 use super::rules::Known;
@@ -172,7 +172,7 @@ impl Tables {
                 builder.build_with(&groups.backends, weights, &mut self.parts)?
             }
             Scheduling::Exact => {
-                let mut backends = groups.backends.clone();
+                let mut backends = groups.backends.to_vec();
                 for (backend, &weight) in backends.iter_mut().zip(weights) {
                     backend.weight = weight;
                 }
@@ -182,7 +182,7 @@ impl Tables {
         Ok(Content {
             shares: table.shares().iter().map(|share| share.slots).collect(),
             digest: table.digest(),
-            slots: table.slots().to_vec().into(),
+            slots: table.into_slots().into(),
         })
     }
 
@@ -258,20 +258,26 @@ fn moved(before: u64, after: &Slots, base: u16, image: &Image) -> Result<u32> {
     if old == after && base_before == base {
         return Ok(0);
     }
-    let backend = |slot: u16, base: u16| -> Result<u16> {
+    // By id: most slots have the endpoint they had, but looking up those of the others in the image takes longer
+    // than going through all endpoints once.
+    let mut backends = vec![None; 1 << u16::BITS];
+    for (&id, record) in &*image.endpoints {
+        backends[usize::from(id)] = Some(record.backend);
+    }
+    let backend = |slot: u16, base: u16| -> Result<Option<u16>> {
         if slot == 0 {
-            return Ok(0);
+            return Ok(None);
         }
         let id = base.wrapping_add(slot);
-        let record = image.endpoints.get(&id);
-        Ok(record
-            .with_context(|| format!("endpoint {id} has no record"))?
-            .backend)
+        let backend = backends[usize::from(id)];
+        ensure!(backend.is_some(), "endpoint {id} has no record");
+        Ok(backend)
     };
     let mut count = 0;
+    // Sizes are powers of two.
+    let lower_bits = |slots: &Slots| slots.len() - 1;
     for at in 0..old.len().max(after.len()) {
-        let (one, other) = (old[at % old.len()], after[at % after.len()]);
-        // Most slots have the endpoint they had: looking up the others only is what takes time.
+        let (one, other) = (old[at & lower_bits(old)], after[at & lower_bits(after)]);
         if one != other || base_before != base {
             count += u32::from(backend(one, base_before)? != backend(other, base)?);
         }

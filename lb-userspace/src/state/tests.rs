@@ -16,7 +16,7 @@ fn service(name: &str, backends: &[(&str, u64)]) -> Service {
             Backend {
                 name: name.into(),
                 weight,
-                endpoints: vec![Endpoint { address, source }],
+                endpoints: [Endpoint { address, source }].into(),
             }
         });
     Service {
@@ -125,7 +125,7 @@ fn an_unknown_backend_is_refused_with_the_nearest() {
 #[test]
 fn a_backend_without_endpoints_gets_no_flows() {
     let mut empty = service("echo", &[("old", 1), ("new", 0)]);
-    empty.backends[1].endpoints.clear();
+    empty.backends[1].endpoints = [].into();
     let empty = state(vec![empty]);
     let refusal = Refusal::NoEndpoints {
         backend: "new".into(),
@@ -149,7 +149,8 @@ fn run_time_weights_stay_over_a_file_with_the_same_backends() {
         address: ([10, 64, 1, 9], 9000).into(),
         source: [10, 64, 1, 1].into(),
     };
-    file.backends[1].endpoints.push(more);
+    let endpoints = &mut file.backends[1].endpoints;
+    *endpoints = [endpoints[0], more].into();
     let (next, change) = set.apply(Request::Configure(vec![file])).unwrap();
     assert_eq!(percent(&next), ["old=70", "new=30"]);
     assert_eq!(next.desired.services[0].backends[1].endpoints.len(), 2);

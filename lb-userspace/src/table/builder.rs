@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use super::check::{Checked, by_name_with};
+use super::check::{Checked, by_name};
 use super::fill::Fill;
 use super::noise::Noise;
 use super::parts::{Parts, PartsInUse, Source};
-use super::{Backend, Endpoint, SlotCount, SlotShare, Table, TableError, hash, owners};
+use super::{Backend, SlotCount, SlotShare, Table, TableError, hash, owners};
 use crate::weights::{Weight, apportion};
 
 /// Builds the tables of a service, and keeps what does not depend on weights.
@@ -18,7 +18,17 @@ use crate::weights::{Weight, apportion};
 pub struct TableBuilder {
     source: Source,
     parts: Parts,
+    known: Option<Known>,
     last: Option<Flat>,
+}
+
+/// The backends of the last build: they passed the check, and the parts for their endpoints are there.
+#[derive(Debug, Clone)]
+struct Known {
+    backends: Arc<[Backend]>,
+    /// Which of them stands where in the order of the names.
+    order: Vec<usize>,
+    columns: Arc<Columns>,
 }
 
 impl TableBuilder {
@@ -27,6 +37,7 @@ impl TableBuilder {
         Self {
             source: Source { seed, slots },
             parts: Parts::default(),
+            known: None,
             last: None,
         }
     }
@@ -37,58 +48,65 @@ impl TableBuilder {
     /// See [`TableError`]; the builder stays usable.
     pub fn build(&mut self, backends: &[Backend]) -> Result<Table, TableError> {
         let weights: Vec<Weight> = backends.iter().map(|it| it.weight).collect();
-        self.build_with(backends, &weights, &mut PartsInUse::default())
+        self.build_with(&backends.into(), &weights, &mut PartsInUse::default())
     }
 
     /// The same with these weights instead of the backends' own, and with the parts that other builders
-    /// have.
+    /// have. Where the backends are the very ones of the last build, nothing is done for them again.
     ///
     /// # Errors
     /// As [`TableBuilder::build`].
     pub fn build_with(
         &mut self,
-        backends: &[Backend],
+        backends: &Arc<[Backend]>,
         weights: &[Weight],
         others: &mut PartsInUse,
     ) -> Result<Table, TableError> {
-        let backends = by_name_with(backends, weights)?;
-        let quotas = self.quotas(&backends)?;
+        let is_same = |known: &Known| Arc::ptr_eq(&known.backends, backends);
+        let known = self.known.take().filter(is_same);
+        let checked = match &known {
+            Some(_) => None,
+            None => Some(by_name(backends)?),
+        };
+        let order = known.as_ref().map(|it| it.order.clone());
+        let order = order.unwrap_or_else(|| checked.iter().flatten().map(|it| it.index).collect());
+        let weighted = order.iter().map(|&at| (&backends[at], weights[at]));
+        let weighted: Vec<(&Backend, Weight)> = weighted.collect();
+        let quotas = self.quotas(&weighted)?;
         let contenders = contenders(&quotas);
         let names: Vec<&str> = contenders
             .iter()
-            .map(|&index| backends[usize::from(index)].name)
+            .map(|&index| weighted[usize::from(index)].0.name.as_str())
             .collect();
         self.parts
-            .bring_up_to_date(&self.source, &backends, &names, others);
+            .bring_up_to_date(&self.source, checked.as_deref(), &names, others);
         let owners = self.give_out(&contenders, &names, &quotas);
-        let columns = backends.iter().zip(self.parts.fills.values());
-        let columns = columns
-            .map(|(backend, fill)| Column::of(&backend.endpoints, fill))
-            .collect();
-        let flat = Flat::of(columns, owners, self.last.take());
+        let known = known.unwrap_or_else(|| Known {
+            columns: Arc::new(Columns::of(checked.iter().flatten(), &self.parts)),
+            backends: Arc::clone(backends),
+            order,
+        });
+        let flat = Flat::of(Arc::clone(&known.columns), owners, self.last.take());
         let (owners, slots) = (flat.owners.clone(), flat.slots.clone());
         let digest = hash::mix(flat.digest ^ u64::from(self.source.slots.0));
-        self.last = Some(flat);
-        let shares = backends
-            .iter()
-            .zip(quotas)
-            .map(|(backend, slots)| SlotShare {
-                name: backend.name.to_owned(),
-                weight: backend.weight,
-                slots,
-            })
-            .collect();
+        (self.known, self.last) = (Some(known), Some(flat));
+        let shares = weighted.iter().zip(quotas);
+        let shares = shares.map(|(&(backend, weight), slots)| SlotShare {
+            name: backend.name.clone(),
+            weight,
+            slots,
+        });
         Ok(Table {
             slots,
             owners,
-            shares,
+            shares: shares.collect(),
             digest,
         })
     }
 
     /// How many slots each backend gets.
-    fn quotas(&self, backends: &[Checked<'_>]) -> Result<Vec<u32>, TableError> {
-        let parts: Vec<u64> = backends.iter().map(|b| b.weight.parts().into()).collect();
+    fn quotas(&self, backends: &[(&Backend, Weight)]) -> Result<Vec<u32>, TableError> {
+        let parts: Vec<u64> = backends.iter().map(|it| it.1.parts().into()).collect();
         let sum = parts.iter().sum();
         if sum != u64::from(Weight::TOTAL) {
             return Err(TableError::WeightSum { sum });
@@ -98,9 +116,9 @@ impl TableBuilder {
             .flatten()
             .map(|quota| quota as u32) // At most the slot count.
             .collect();
-        for (backend, &slots) in backends.iter().zip(&quotas) {
+        for ((backend, _), &slots) in backends.iter().zip(&quotas) {
             if slots > 0 && backend.endpoints.is_empty() {
-                let name = backend.name.to_owned();
+                let name = backend.name.clone();
                 return Err(TableError::NoEndpoint { name, slots });
             }
         }
@@ -130,7 +148,7 @@ impl TableBuilder {
 /// One lookup out of two: the endpoint id of each slot.
 #[derive(Debug, Clone)]
 struct Flat {
-    columns: Vec<Column>,
+    columns: Arc<Columns>,
     /// Which of the columns a slot's endpoint is of.
     owners: Vec<u8>,
     slots: Vec<u16>,
@@ -141,25 +159,24 @@ struct Flat {
 impl Flat {
     /// Where only owners differ from what was there before, only their slots are looked at: the columns of many
     /// backends are larger than a processor's caches.
-    fn of(columns: Vec<Column>, owners: Vec<u8>, before: Option<Self>) -> Self {
-        let term = |owner: u8, slot: usize| {
-            let (id, key) = columns[usize::from(owner)].at(slot);
-            (id, hash::stream(key, slot))
-        };
+    fn of(columns: Arc<Columns>, owners: Vec<u8>, before: Option<Self>) -> Self {
+        let term = |id: u16, slot: usize| hash::stream(columns.keys[usize::from(id)], slot);
         let (mut slots, mut digest) = (Vec::new(), 0_u64);
         match before {
             Some(before) if before.columns == columns && before.owners.len() == owners.len() => {
                 (slots, digest) = (before.slots, before.digest);
                 let both = before.owners.iter().zip(&owners).enumerate();
-                for (slot, (&old, &new)) in both.filter(|(_, (old, new))| old != new) {
-                    let ((_, old), (id, new)) = (term(old, slot), term(new, slot));
-                    digest = digest.wrapping_sub(old).wrapping_add(new);
-                    slots[slot] = id;
+                for (slot, (_, &owner)) in both.filter(|(_, (old, new))| old != new) {
+                    let id = columns.id(owner, slot);
+                    let old = std::mem::replace(&mut slots[slot], id);
+                    digest = digest
+                        .wrapping_sub(term(old, slot))
+                        .wrapping_add(term(id, slot));
                 }
             }
             _ => slots.extend(owners.iter().enumerate().map(|(slot, &owner)| {
-                let (id, term) = term(owner, slot);
-                digest = digest.wrapping_add(term);
+                let id = columns.id(owner, slot);
+                digest = digest.wrapping_add(term(id, slot));
                 id
             })),
         }
@@ -172,32 +189,44 @@ impl Flat {
     }
 }
 
-/// The second level of one backend, ready to be read.
-#[derive(Debug, Clone)]
-struct Column {
-    fill: Arc<Fill>,
-    /// Id and digest key of each endpoint, by address.
-    endpoints: Vec<(u16, u64)>,
+/// The second level of all backends, ready to be read.
+#[derive(Debug)]
+struct Columns {
+    /// By the backends' names: the second level, and the id of each endpoint by address.
+    all: Vec<(Arc<Fill>, Vec<u16>)>,
+    /// What stands for each endpoint in a digest, by id.
+    keys: Vec<u64>,
 }
 
-impl PartialEq for Column {
+impl PartialEq for Columns {
     fn eq(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.fill, &other.fill) && self.endpoints == other.endpoints
+        // With the same ids at the same addresses the keys are the same.
+        let same = |(one, other): (&(Arc<Fill>, Vec<u16>), &(Arc<Fill>, Vec<u16>))| {
+            Arc::ptr_eq(&one.0, &other.0) && one.1 == other.1
+        };
+        self.all.len() == other.all.len() && self.all.iter().zip(&other.all).all(same)
     }
 }
 
-impl Column {
-    fn of(endpoints: &[&Endpoint], fill: &Arc<Fill>) -> Self {
-        let ids = endpoints.iter().map(|endpoint| endpoint.id);
-        let endpoints = ids.zip(fill.digest_keys().iter().copied()).collect();
-        Self {
-            fill: Arc::clone(fill),
-            endpoints,
+impl Columns {
+    fn of<'a>(backends: impl Iterator<Item = &'a Checked<'a>>, parts: &Parts) -> Self {
+        let (mut all, mut keys) = (Vec::new(), Vec::new());
+        for (backend, fill) in backends.zip(parts.fills.values()) {
+            let ids: Vec<u16> = backend.endpoints.iter().map(|it| it.id).collect();
+            for (&id, &key) in ids.iter().zip(fill.digest_keys()) {
+                let id = usize::from(id);
+                keys.resize(keys.len().max(id + 1), 0);
+                keys[id] = key;
+            }
+            all.push((Arc::clone(fill), ids));
         }
+        Self { all, keys }
     }
 
-    fn at(&self, slot: usize) -> (u16, u64) {
-        self.endpoints[self.fill.endpoint(slot)]
+    /// The endpoint of a slot that this backend has.
+    fn id(&self, owner: u8, slot: usize) -> u16 {
+        let (fill, ids) = &self.all[usize::from(owner)];
+        ids[fill.endpoint(slot)]
     }
 }
 

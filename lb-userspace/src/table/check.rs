@@ -5,6 +5,8 @@ use crate::weights::Weight;
 
 /// A backend a table may be built of.
 pub(super) struct Checked<'a> {
+    /// Which of the listed backends it is.
+    pub(super) index: usize,
     pub(super) name: &'a str,
     pub(super) weight: Weight,
     /// By address.
@@ -13,15 +15,6 @@ pub(super) struct Checked<'a> {
 
 /// The backends in the order of their names, checked.
 pub(super) fn by_name(backends: &[Backend]) -> Result<Vec<Checked<'_>>, TableError> {
-    let weights: Vec<Weight> = backends.iter().map(|it| it.weight).collect();
-    by_name_with(backends, &weights)
-}
-
-/// The same with other weights than theirs, in their order.
-pub(super) fn by_name_with<'a>(
-    backends: &'a [Backend],
-    weights: &[Weight],
-) -> Result<Vec<Checked<'a>>, TableError> {
     /// An owner is a byte.
     const MOST: usize = 256;
     if backends.is_empty() {
@@ -31,29 +24,37 @@ pub(super) fn by_name_with<'a>(
         let count = backends.len();
         return Err(TableError::TooManyBackends { count, most: MOST });
     }
-    let weighted = backends.iter().zip(weights.iter().copied());
-    let mut sorted: Vec<(&Backend, Weight)> = weighted.collect();
-    sorted.sort_by(|(a, _), (b, _)| a.name.cmp(&b.name));
-    let same = |pair: &&[(&Backend, Weight)]| pair[0].0.name == pair[1].0.name;
+    let mut sorted: Vec<(usize, &Backend)> = backends.iter().enumerate().collect();
+    sorted.sort_by(|(_, a), (_, b)| a.name.cmp(&b.name));
+    let same = |pair: &&[(usize, &Backend)]| pair[0].1.name == pair[1].1.name;
     if let Some(twice) = sorted.windows(2).find(same) {
-        let name = twice[0].0.name.clone();
+        let name = twice[0].1.name.clone();
         return Err(TableError::DuplicateBackend { name });
     }
-    sorted.into_iter().map(check).collect()
+    let mut taken = vec![false; 1 << u16::BITS];
+    let sorted = sorted.into_iter();
+    sorted
+        .map(|(index, backend)| check(index, backend, &mut taken))
+        .collect()
 }
 
-fn check((backend, weight): (&Backend, Weight)) -> Result<Checked<'_>, TableError> {
+/// `taken` holds the ids so far.
+fn check<'a>(
+    index: usize,
+    backend: &'a Backend,
+    taken: &mut [bool],
+) -> Result<Checked<'a>, TableError> {
     let name = || backend.name.clone();
     let mut endpoints: Vec<&Endpoint> = backend.endpoints.iter().collect();
-    if let Some(empty) = endpoints.iter().find(|endpoint| endpoint.id == 0) {
-        let (name, address) = (name(), empty.address.clone());
-        return Err(TableError::EmptyId { name, address });
-    }
-    let mut ids: Vec<u16> = endpoints.iter().map(|endpoint| endpoint.id).collect();
-    ids.sort_unstable();
-    if let Some(twice) = ids.windows(2).find(|pair| pair[0] == pair[1]) {
-        let (name, id) = (name(), twice[0]);
-        return Err(TableError::DuplicateId { name, id });
+    for endpoint in &endpoints {
+        let id = endpoint.id;
+        if id == 0 {
+            let (name, address) = (name(), endpoint.address.clone());
+            return Err(TableError::EmptyId { name, address });
+        }
+        if std::mem::replace(&mut taken[usize::from(id)], true) {
+            return Err(TableError::DuplicateId { name: name(), id });
+        }
     }
     // Stable: it is the one that is fast on what is nearly in order.
     endpoints.sort_by(|a, b| a.address.cmp(&b.address));
@@ -63,8 +64,9 @@ fn check((backend, weight): (&Backend, Weight)) -> Result<Checked<'_>, TableErro
         return Err(TableError::DuplicateEndpoint { name, address });
     }
     Ok(Checked {
+        index,
         name: &backend.name,
-        weight,
+        weight: backend.weight,
         endpoints,
     })
 }

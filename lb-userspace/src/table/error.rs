@@ -39,10 +39,10 @@ pub enum TableError {
         /// The endpoint's address.
         address: String,
     },
-    /// One id for two endpoints of a backend.
-    #[error("two endpoints of backend `{name}` have the id {id}")]
+    /// One id for two endpoints.
+    #[error("an endpoint of backend `{name}` has the id {id}, and another has it too")]
     DuplicateId {
-        /// The backend.
+        /// The backend of one.
         name: String,
         /// The id.
         id: u16,

@@ -68,11 +68,12 @@ enum Part {
 
 impl Parts {
     /// Makes the parts these backends lack, unless others have them, and drops those they have no use
-    /// for. `contenders` are the names of those to which slots may go.
+    /// for. `backends` is nothing where they are those of the last time; `contenders` are the names of those to
+    /// which slots may go.
     pub(super) fn bring_up_to_date(
         &mut self,
         source: &Source,
-        backends: &[Checked<'_>],
+        backends: Option<&[Checked<'_>]>,
         contenders: &[&str],
         others: &mut PartsInUse,
     ) {
@@ -110,12 +111,14 @@ impl Parts {
         }
     }
 
-    fn keep_only(&mut self, backends: &[Checked<'_>], contenders: &[&str]) {
-        self.fills.retain(|name, fill| {
-            let of = |backend: &Checked<'_>| backend.name.cmp(name);
-            let found = backends.binary_search_by(of);
-            found.is_ok_and(|n| fill.is_of(&backends[n].endpoints))
-        });
+    fn keep_only(&mut self, backends: Option<&[Checked<'_>]>, contenders: &[&str]) {
+        if let Some(backends) = backends {
+            self.fills.retain(|name, fill| {
+                let of = |backend: &Checked<'_>| backend.name.cmp(name);
+                let found = backends.binary_search_by(of);
+                found.is_ok_and(|n| fill.is_of(&backends[n].endpoints))
+            });
+        }
         match *contenders {
             [_] => {}
             [first, second] => {
@@ -131,7 +134,11 @@ impl Parts {
     }
 
     /// The longest first, so that threads end together.
-    fn missing<'a>(&self, backends: &'a [Checked<'_>], contenders: &[&'a str]) -> Vec<Missing<'a>> {
+    fn missing<'a>(
+        &self,
+        backends: Option<&'a [Checked<'_>]>,
+        contenders: &[&'a str],
+    ) -> Vec<Missing<'a>> {
         let missing_order = match *contenders {
             [first, second] if self.order.is_none() => Some(Missing::Order([first, second])),
             _ => None,
@@ -144,7 +151,8 @@ impl Parts {
             .map(Missing::Noise);
         // Backends without slots too: theirs is the next weight to be raised.
         let unfilled = |backend: &&Checked<'_>| !self.fills.contains_key(backend.name);
-        let missing_fills = backends.iter().filter(unfilled).map(Missing::Fill);
+        let missing_fills = backends.into_iter().flatten().filter(unfilled);
+        let missing_fills = missing_fills.map(Missing::Fill);
         missing_order
             .into_iter()
             .chain(missing_fills)

@@ -30,18 +30,28 @@ fn backend(name: &str, weight: Weight, endpoints: usize) -> Backend {
 fn backends(weights: &[u64], endpoints: usize) -> Vec<Backend> {
     let weights = from_relative(weights).unwrap();
     let named = weights.into_iter().enumerate();
-    named
+    let mut backends: Vec<Backend> = named
         .map(|(n, weight)| backend(&format!("b{n}"), weight, endpoints))
-        .collect()
+        .collect();
+    number(&mut backends);
+    backends
+}
+
+/// Gives each endpoint an id of its own.
+fn number(backends: &mut [Backend]) {
+    let endpoints = backends.iter_mut().flat_map(|it| &mut it.endpoints);
+    endpoints.zip(1..).for_each(|(it, id)| it.id = id);
 }
 
 /// `old` and `new`, `new` having `parts` billionths.
 fn pair(parts: u32, endpoints: usize) -> [Backend; 2] {
     let weight = |parts| Weight::from_parts(parts).unwrap();
-    [
+    let mut pair = [
         backend("old", weight(Weight::TOTAL - parts), endpoints),
         backend("new", weight(parts), endpoints),
-    ]
+    ];
+    number(&mut pair);
+    pair
 }
 
 fn count(table: &Table, name: &str) -> u32 {
@@ -442,10 +452,10 @@ fn wrong_input_is_refused_by_name() {
     );
 
     let mut same_id = pair(300_000_000, 2);
-    same_id[0].endpoints[1].id = 1;
+    same_id[0].endpoints[1].id = same_id[1].endpoints[0].id;
     assert_eq!(
         build(&same_id),
-        "two endpoints of backend `old` have the id 1"
+        "an endpoint of backend `old` has the id 3, and another has it too"
     );
 
     let mut no_id = pair(300_000_000, 1);

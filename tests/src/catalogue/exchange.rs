@@ -262,9 +262,11 @@ fn service(world: World, tables: usize, number: u64) -> Service {
         ..Delivery::default()
     };
     for backend in &mut service.backends {
-        for Endpoint { address, .. } in &mut backend.endpoints {
-            *address = SocketAddr::new(address.ip(), WEB);
-        }
+        let at_web = |it: &Endpoint| Endpoint {
+            address: SocketAddr::new(it.address.ip(), WEB),
+            ..*it
+        };
+        backend.endpoints = backend.endpoints.iter().map(at_web).collect();
     }
     service
 }

@@ -82,7 +82,7 @@ impl World {
             .map(|((name, _, endpoints), weight)| Backend {
                 name: (*name).to_owned(),
                 weight,
-                endpoints: endpoints.to_vec(),
+                endpoints: (*endpoints).into(),
             });
         Service {
             name: "web".to_owned(),

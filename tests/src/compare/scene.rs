@@ -197,7 +197,7 @@ impl Scene {
                 .map(|((name, endpoints), weight)| Backend {
                     name: name.to_owned(),
                     weight,
-                    endpoints,
+                    endpoints: endpoints.into(),
                 })
                 .collect(),
         }

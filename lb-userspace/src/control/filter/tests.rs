@@ -8,7 +8,7 @@ fn state() -> State {
     let backends = [("old", Weight::ALL), ("new", Weight::ZERO)].map(|(name, weight)| Backend {
         name: name.into(),
         weight,
-        endpoints: Vec::new(),
+        endpoints: [].into(),
     });
     let echo = Service {
         name: "echo".into(),

@@ -20,7 +20,7 @@ fn echo(backends: &[(&str, u64)]) -> Service {
         .map(|((&(name, _), weight), host)| Backend {
             name: name.into(),
             weight,
-            endpoints: vec![desired_endpoint(host)],
+            endpoints: [desired_endpoint(host)].into(),
         });
     Service {
         name: "echo".into(),

@@ -21,10 +21,11 @@ fn service(first: u16, last: u16, protocol: Protocol) -> desired::Service {
         backends: vec![Backend {
             name: "one".to_owned(),
             weight: Weight::ALL,
-            endpoints: vec![Endpoint {
+            endpoints: [Endpoint {
                 address: ([10, 64, 0, 2], first).into(),
                 source: [10, 64, 0, 1].into(),
-            }],
+            }]
+            .into(),
         }],
     }
 }

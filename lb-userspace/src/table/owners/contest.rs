@@ -1,9 +1,10 @@
 //! Who could get which slot, and who does at which biases.
 
+use std::cmp::max;
 use std::ops::Range;
 
 use super::super::crew;
-use super::rank::Ranked;
+use super::rank::{FRONT, Ranked};
 use super::{log, noise};
 
 /// Rounds of calibration. Each about squares the relative miss, so what is left after a few is
@@ -77,14 +78,14 @@ impl Windows {
 
 impl Contest {
     pub(super) fn of(levels: &[&[i32]], ranked: Option<&Ranked<'_>>, windows: &Windows) -> Self {
-        let looked = Looked::of(windows, ranked.is_some());
+        let looked = Looked::of(levels, ranked, windows);
         let slots = levels[0].len();
         let threads = crew::for_slots(slots);
         let length = slots.div_ceil(threads);
         let parts = (0..threads).map(|part| part * length..slots.min((part + 1) * length));
         let mut parts = crew::make(threads, parts.collect(), |slots: Range<usize>| {
             let start = slots.start;
-            (start, Self::of_slots(slots, &looked, levels, ranked))
+            (start, Self::of_slots(slots, &looked))
         });
         parts.sort_unstable_by_key(|&(start, _)| start);
         let mut parts = parts.into_iter().map(|(_, part)| part);
@@ -93,26 +94,21 @@ impl Contest {
         contest
     }
 
-    fn of_slots(
-        slots: Range<usize>,
-        looked: &Looked,
-        levels: &[&[i32]],
-        ranked: Option<&Ranked<'_>>,
-    ) -> Self {
+    fn of_slots(slots: Range<usize>, looked: &Looked<'_>) -> Self {
         let mut contest = Self {
             owners: Vec::with_capacity(slots.len()),
             contested: Vec::new(),
             candidates: Vec::new(),
-            certain: vec![0; levels.len()],
-            backends: levels.len(),
+            certain: vec![0; looked.levels.len()],
+            backends: looked.levels.len(),
         };
         let mut candidates = Vec::new();
         for slot in slots {
-            if let Some(owner) = looked.certain(slot, levels, ranked) {
+            if let Some(owner) = looked.certain(slot) {
                 contest.add_certain(owner);
                 continue;
             }
-            looked.at(slot, levels, ranked, &mut candidates);
+            looked.at(slot, &mut candidates);
             contest.add(slot as u16, &candidates);
         }
         contest
@@ -165,6 +161,11 @@ impl Contest {
         &self.candidates[of.first as usize..][..usize::from(of.count) + 1]
     }
 
+    /// Those of one of the contested slots.
+    pub(super) fn candidates_of(&self, contested: u32) -> &[(u8, i32)] {
+        self.candidates(self.contested[contested as usize])
+    }
+
     pub(super) fn backends(&self) -> usize {
         self.backends
     }
@@ -194,8 +195,7 @@ impl Contest {
     pub(super) fn calibrate(&mut self, windows: &Windows, quotas: &[u32]) -> Vec<i32> {
         let mut biases = windows.centers.clone();
         for round in 1.. {
-            self.choose(&biases);
-            let counts = self.counts();
+            let counts = self.choose(&biases);
             if counts == quotas || round == ROUNDS {
                 break;
             }
@@ -213,25 +213,30 @@ impl Contest {
         biases
     }
 
-    /// Gives each slot to the backend of the largest sum of noise and bias; equals to the first.
-    fn choose(&mut self, biases: &[i32]) {
+    /// Gives each slot to the backend of the largest sum of noise and bias, equals to the first; the slots of
+    /// each backend then.
+    fn choose(&mut self, biases: &[i32]) -> Vec<u32> {
+        let mut counts = self.certain.clone();
         for at in 0..self.contested.len() {
             let contested = self.contested[at];
-            let sum = |&(who, level): &(u8, i32)| level + biases[usize::from(who)];
-            let mut all = self.candidates(contested).iter();
-            let Some(mut best) = all.next() else { continue };
-            for candidate in all {
-                if sum(candidate) > sum(best) {
-                    best = candidate;
-                }
-            }
-            self.owners[usize::from(contested.slot)] = best.0;
+            // The sum above the number, so that the larger of two is told without a branch.
+            let rank = |&(who, level): &(u8, i32)| {
+                let sum = level + biases[usize::from(who)];
+                i64::from(sum) << u8::BITS | i64::from(!who)
+            };
+            let best = self.candidates(contested).iter().map(rank).max();
+            let owner = best.map_or(0, |rank| !(rank as u8));
+            counts[usize::from(owner)] += 1;
+            self.owners[usize::from(contested.slot)] = owner;
         }
+        counts
     }
 }
 
 /// How candidates are found.
-struct Looked {
+struct Looked<'a> {
+    levels: &'a [&'a [i32]],
+    ranked: Option<&'a Ranked<'a>>,
     /// Least and greatest bias of each backend.
     least: Vec<i32>,
     most: Vec<i32>,
@@ -240,6 +245,9 @@ struct Looked {
     is_always: Vec<bool>,
     /// The greatest bias of all others.
     most_of_others: i32,
+    /// Of each of those that are ranked: its number, its least and its greatest bias. Biases that win nothing for
+    /// those that do not contend or are always looked at.
+    members: Vec<(u8, i32, i32)>,
 }
 
 /// What was seen of a slot: who has the largest least sum, and what the others may have at most.
@@ -250,17 +258,29 @@ struct Glance {
     others: i32,
 }
 
+/// A bias that wins nothing, and noise can be added to.
+const NO_PROSPECT: i32 = i32::MIN / 2;
+
 impl Glance {
     const NOTHING: Self = Self {
         who: 0,
-        least: i32::MIN,
-        most: i32::MIN,
-        others: i32::MIN,
+        least: NO_PROSPECT,
+        most: NO_PROSPECT,
+        others: NO_PROSPECT,
     };
+
+    /// No branch: whether one more is ahead is chance.
+    fn see(&mut self, who: u8, least: i32, most: i32) {
+        let is_ahead = least > self.least;
+        self.others = max(self.others, if is_ahead { self.most } else { most });
+        self.most = if is_ahead { most } else { self.most };
+        self.who = if is_ahead { who } else { self.who };
+        self.least = max(self.least, least);
+    }
 }
 
-impl Looked {
-    fn of(windows: &Windows, is_ranked: bool) -> Self {
+impl<'a> Looked<'a> {
+    fn of(levels: &'a [&'a [i32]], ranked: Option<&'a Ranked<'a>>, windows: &Windows) -> Self {
         /// As many of the heaviest are looked at by themselves.
         const HEAVIEST: usize = 8;
         let ends = |sign: i32| {
@@ -270,7 +290,7 @@ impl Looked {
         };
         let (least, most) = (ends(-1), ends(1));
         let mut by_weight: Vec<u8> = (0..=u8::MAX).take(most.len()).collect();
-        if is_ranked {
+        if ranked.is_some() {
             by_weight.sort_by_key(|&k| -most[usize::from(k)]);
             let median = most[usize::from(by_weight[most.len() / 2])];
             let is_heavy = |k: &u8| most[usize::from(*k)] > median + (1 << noise::BITS) / 4;
@@ -282,9 +302,19 @@ impl Looked {
             is_always[usize::from(k)] = true;
         }
         let others = most.iter().zip(&is_always).filter(|it| !it.1);
+        let member = |k: Option<u8>| match k {
+            Some(k) if !is_always[usize::from(k)] => {
+                (k, least[usize::from(k)], most[usize::from(k)])
+            }
+            _ => (0, NO_PROSPECT, NO_PROSPECT),
+        };
+        let members = ranked.map(|it| it.members().map(member).collect());
         Self {
-            most_of_others: others.map(|it| *it.0).max().unwrap_or(i32::MIN / 2),
+            levels,
+            ranked,
+            most_of_others: others.map(|it| *it.0).max().unwrap_or(NO_PROSPECT),
             always: by_weight,
+            members: members.unwrap_or_default(),
             is_always,
             least,
             most,
@@ -292,48 +322,29 @@ impl Looked {
     }
 
     /// Who alone has a prospect of a slot, where few looks tell: of most slots of many backends.
-    fn certain(&self, slot: usize, levels: &[&[i32]], ranked: Option<&Ranked<'_>>) -> Option<u8> {
-        const FEW: usize = 4;
+    fn certain(&self, slot: usize) -> Option<u8> {
+        let (levels, who) = self.ranked?.front(slot);
         let mut glance = Glance::NOTHING;
-        let ranked = ranked?;
         for &k in &self.always {
-            self.see(&mut glance, k, levels[usize::from(k)][slot]);
+            let (at, level) = (usize::from(k), self.levels[usize::from(k)][slot]);
+            glance.see(k, level + self.least[at], level + self.most[at]);
         }
-        for (level, k) in ranked.of(slot).take(FEW) {
-            if let Some(k) = k.filter(|&k| !self.is_always[usize::from(k)]) {
-                self.see(&mut glance, k, level);
-            }
-            if level + self.most_of_others < glance.least {
-                return (glance.others < glance.least).then_some(glance.who);
-            }
+        for (level, &member) in levels.iter().zip(who) {
+            let (k, least, most) = self.members[usize::from(member)];
+            glance.see(k, level + least, level + most);
         }
-        None
+        let of_others = levels[FRONT - 1] + self.most_of_others;
+        (max(of_others, glance.others) < glance.least).then_some(glance.who)
     }
 
-    fn see(&self, glance: &mut Glance, k: u8, level: i32) {
-        let (least, most) = (self.least[usize::from(k)], self.most[usize::from(k)]);
-        if level + least > glance.least {
-            glance.others = glance.others.max(glance.most);
-            (glance.who, glance.least, glance.most) = (k, level + least, level + most);
-        } else {
-            glance.others = glance.others.max(level + most);
-        }
-    }
-
-    /// The candidates of a slot, by their number.
-    fn at(
-        &self,
-        slot: usize,
-        levels: &[&[i32]],
-        ranked: Option<&Ranked<'_>>,
-        found: &mut Vec<(u8, i32)>,
-    ) {
+    /// The candidates of a slot.
+    fn at(&self, slot: usize, found: &mut Vec<(u8, i32)>) {
         found.clear();
-        let of = |k: u8| (k, levels[usize::from(k)][slot]);
+        let of = |k: u8| (k, self.levels[usize::from(k)][slot]);
         found.extend(self.always.iter().map(|&k| of(k)));
         let surely = |&(k, level): &(u8, i32)| level + self.least[usize::from(k)];
         let mut best = found.iter().map(surely).max().unwrap_or(i32::MIN);
-        if let Some(ranked) = ranked {
+        if let Some(ranked) = self.ranked {
             let mut is_over = false;
             for (level, k) in ranked.of(slot) {
                 if level + self.most_of_others < best {
@@ -347,13 +358,10 @@ impl Looked {
             }
             if !is_over {
                 found.clear();
-                found.extend((0..=u8::MAX).take(levels.len()).map(of));
+                found.extend((0..=u8::MAX).take(self.levels.len()).map(of));
                 best = found.iter().map(surely).max().unwrap_or(i32::MIN);
             }
         }
         found.retain(|&(k, level)| level + self.most[usize::from(k)] >= best);
-        if ranked.is_some() && found.len() > 1 {
-            found.sort_unstable();
-        }
     }
 }

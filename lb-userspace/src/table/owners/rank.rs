@@ -15,6 +15,8 @@ pub(in crate::table) struct Rank {
 
 /// As many of a slot's as are ever looked at, but for weights of very different sizes.
 const PLACES: usize = 16;
+/// Places that are enough for most slots.
+pub(super) const FRONT: usize = 4;
 /// Of fewer backends all are looked at.
 const WORTH_IT: usize = PLACES + 1;
 
@@ -126,6 +128,19 @@ fn of_block(all: &[&[i32]]) -> (Vec<i32>, Vec<u8>) {
 }
 
 impl Ranked<'_> {
+    /// Which contender each member is.
+    pub(super) fn members(&self) -> impl Iterator<Item = Option<u8>> + '_ {
+        self.contender.iter().copied()
+    }
+
+    /// Levels and members of the slot's first places.
+    pub(super) fn front(&self, slot: usize) -> (&[i32; FRONT], &[u8; FRONT]) {
+        let first = slot * PLACES;
+        let front = self.rank.levels[first..].first_chunk();
+        let who = self.rank.who[first..].first_chunk();
+        front.zip(who).expect("a slot has more places")
+    }
+
     /// Level and contender of the slot's places, the highest first; the contender is none where a backend
     /// does not contend. All others have no higher level than the last.
     pub(super) fn of(&self, slot: usize) -> impl Iterator<Item = (i32, Option<u8>)> + '_ {

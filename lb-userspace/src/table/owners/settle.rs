@@ -6,6 +6,8 @@
 //! so (successive shortest paths with Dijkstra's search: reckoned with biases, no move is a gain). The
 //! final assignment is hence the best one for the quotas, however it was reached.
 
+use std::iter::successors;
+
 use super::contest::Contest;
 
 /// Moves slots until the counts are the quotas; the biases by which each slot's owner has the largest sum
@@ -15,9 +17,13 @@ pub(super) fn settle(contest: &mut Contest, biases: &[i32], quotas: &[u32]) -> O
     let mut biases: Vec<i64> = biases.iter().copied().map(i64::from).collect();
     if counts != quotas {
         let mut moves = Moves::of(contest);
-        while counts != quotas {
-            let chain = moves.cheapest_chain(&counts, quotas, &mut biases)?;
-            counts[chain[0]] -= 1;
+        while let Some(start) = counts
+            .iter()
+            .zip(quotas)
+            .position(|(have, quota)| have > quota)
+        {
+            let chain = moves.cheapest_chain(start, &counts, quotas, &mut biases)?;
+            counts[start] -= 1;
             counts[chain[chain.len() - 1]] += 1;
             moves.make(&chain, contest);
         }
@@ -28,13 +34,17 @@ pub(super) fn settle(contest: &mut Contest, biases: &[i32], quotas: &[u32]) -> O
         .collect()
 }
 
-/// The cheapest single move from each backend to each other.
+/// The single moves from each backend to each other; a pair of them is `from * backends + to`.
 struct Moves {
     backends: usize,
-    /// By `from * backends + to`.
+    /// By pair.
     cheapest: Vec<Move>,
-    /// Of each backend the contested slots it has or had, as indices.
-    had: Vec<Vec<u32>>,
+    /// Of the slots each backend had at first, by pair; some it has no more.
+    offers: Vec<Move>,
+    /// By pair, where its offers start; one more, where the last ones end.
+    first: Vec<u32>,
+    /// Contested slots that each backend was given; some it has no more.
+    given: Vec<Vec<u32>>,
 }
 
 /// Giving one slot to another backend.
@@ -60,35 +70,44 @@ const FAR: i64 = i64::MAX / 4;
 impl Moves {
     fn of(contest: &Contest) -> Self {
         let backends = contest.backends();
+        let slots = 0..contest.contested.len() as u32;
+        let all = || slots.clone().flat_map(|slot| offered(slot, contest));
+        // Counted, then put where the counts say.
+        let mut first = vec![0; backends * backends + 1];
+        for (from, to, _) in all() {
+            first[from * backends + to + 1] += 1;
+        }
+        for pair in 1..first.len() {
+            first[pair] += first[pair - 1];
+        }
+        let mut next = first.clone();
         let mut moves = Self {
             backends,
             cheapest: vec![Move::NONE; backends * backends],
-            had: vec![Vec::new(); backends],
+            offers: vec![Move::NONE; first[backends * backends] as usize],
+            first,
+            given: vec![Vec::new(); backends],
         };
-        for slot in 0..contest.contested.len() as u32 {
-            moves.offer(slot, contest);
+        for (from, to, offer) in all() {
+            let pair = from * backends + to;
+            moves.offers[next[pair] as usize] = offer;
+            next[pair] += 1;
+            moves.cheapest[pair] = moves.cheapest[pair].min(offer);
         }
         moves
     }
 
-    /// Takes into account that the owner of a slot may give it away.
-    fn offer(&mut self, slot: u32, contest: &Contest) {
-        let owner = contest.owner(slot);
-        self.had[owner].push(slot);
-        let row = &mut self.cheapest[owner * self.backends..][..self.backends];
-        offer(row, slot, owner, contest);
-    }
-
-    /// The backends along the cheapest chain from one with too many slots to the nearest one with too few.
-    /// Biases are moved such that every move of it costs nothing.
+    /// The backends along the cheapest chain from `start` to the nearest one with too few slots. Biases are moved
+    /// such that every move of it costs nothing.
     fn cheapest_chain(
         &self,
+        start: usize,
         counts: &[u32],
         quotas: &[u32],
         biases: &mut [i64],
     ) -> Option<Vec<usize>> {
-        let start = |(count, quota): (&u32, &u32)| if count > quota { 0 } else { FAR };
-        let mut distances: Vec<i64> = counts.iter().zip(quotas).map(start).collect();
+        let mut distances = vec![FAR; self.backends];
+        distances[start] = 0;
         // Of those whose distance is final, none; what is far is never chosen.
         let mut near = distances.clone();
         let mut before = vec![None; self.backends];
@@ -113,10 +132,7 @@ impl Moves {
         for (bias, &distance) in biases.iter_mut().zip(&distances) {
             *bias += distance.min(most);
         }
-        let mut chain = vec![end];
-        while let Some(previous) = before[chain[chain.len() - 1]] {
-            chain.push(previous);
-        }
+        let mut chain: Vec<usize> = successors(Some(end), |&at| before[at]).collect();
         chain.reverse();
         Some(chain)
     }
@@ -134,39 +150,45 @@ impl Moves {
             contest.give(slot, to);
         }
         for &(from, _, slot) in &moved {
-            self.withdraw(from, slot, contest);
+            for &(to, _) in contest.candidates_of(slot) {
+                self.replace(from, to.into(), slot, contest);
+            }
         }
-        for &(_, _, slot) in &moved {
-            self.offer(slot, contest);
+        for &(_, owner, slot) in &moved {
+            self.given[owner].push(slot);
+            for (from, to, offer) in offered(slot, contest) {
+                let cheapest = &mut self.cheapest[from * self.backends + to];
+                *cheapest = offer.min(*cheapest);
+            }
         }
     }
 
-    /// Finds the next cheapest where `from` offered `slot`, which it has no more.
-    fn withdraw(&mut self, from: usize, slot: u32, contest: &Contest) {
-        let row = &mut self.cheapest[from * self.backends..][..self.backends];
-        if !row.iter().any(|cheapest| cheapest.slot == slot) {
+    /// Finds the next cheapest where `from` offered `slot` to `to`, which it has no more.
+    fn replace(&mut self, from: usize, to: usize, slot: u32, contest: &Contest) {
+        let pair = from * self.backends + to;
+        if self.cheapest[pair].slot != slot {
             return;
         }
-        self.had[from].retain(|&slot| contest.owner(slot) == from);
-        row.fill(Move::NONE);
-        for &slot in &self.had[from] {
-            offer(row, slot, from, contest);
-        }
+        let has = |offer: &&Move| contest.owner(offer.slot) == from;
+        let offers = &self.offers[self.first[pair] as usize..self.first[pair + 1] as usize];
+        let first = offers.iter().filter(has).min().copied();
+        self.given[from].retain(|&slot| contest.owner(slot) == from);
+        let given = self.given[from].iter();
+        let given = given.flat_map(|&slot| offered(slot, contest));
+        let given = given.filter(|it| it.1 == to).map(|it| it.2).min();
+        self.cheapest[pair] = first.into_iter().chain(given).min().unwrap_or(Move::NONE);
     }
 }
 
-fn offer(row: &mut [Move], slot: u32, owner: usize, contest: &Contest) {
-    let all = contest.candidates(contest.contested[slot as usize]);
+/// The moves that a contested slot's owner can make of it: from, to, and which.
+fn offered(slot: u32, contest: &Contest) -> impl Iterator<Item = (usize, usize, Move)> {
+    let owner = contest.owner(slot);
+    let all = contest.candidates_of(slot);
     let own = all.iter().find(|(who, _)| usize::from(*who) == owner);
     let own = own.map_or(0, |&(_, level)| i64::from(level));
-    for &(to, level) in all {
-        let offered = Move {
-            regret: own - i64::from(level),
-            slot,
-        };
-        let cheapest = &mut row[usize::from(to)];
-        if usize::from(to) != owner && offered < *cheapest {
-            *cheapest = offered;
-        }
-    }
+    let others = all.iter().filter(move |(to, _)| usize::from(*to) != owner);
+    others.map(move |&(to, level)| {
+        let regret = own - i64::from(level);
+        (owner, usize::from(to), Move { regret, slot })
+    })
 }
