@@ -44,6 +44,7 @@ mod frame;
 mod icmp;
 mod local;
 mod maps;
+mod object;
 mod pipeline;
 mod rare;
 mod rule;
@@ -112,13 +113,3 @@ pub fn lb_deliver(ctx: TcContext) -> i32 {
 pub fn lb_local(ctx: TcContext) -> i32 {
     local::run(ctx)
 }
-
-#[cfg(not(test))]
-#[panic_handler]
-fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
-    loop {}
-}
-
-#[unsafe(link_section = "license")]
-#[unsafe(no_mangle)]
-static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

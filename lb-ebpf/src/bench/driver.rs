@@ -19,6 +19,8 @@ mod course;
 #[path = "../frame.rs"]
 #[expect(dead_code, reason = "the driver does not care where a frame came in")]
 mod frame;
+#[path = "../object.rs"]
+mod object;
 
 use aya_ebpf::{
     EbpfContext as _,
@@ -167,13 +169,3 @@ fn low(bytes: [u8; 4]) -> u64 {
 fn low_ports([source, destination]: [[u8; 2]; 2]) -> u64 {
     low([source[0], source[1], destination[0], destination[1]])
 }
-
-#[cfg(not(test))]
-#[panic_handler]
-fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
-    loop {}
-}
-
-#[unsafe(link_section = "license")]
-#[unsafe(no_mangle)]
-static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

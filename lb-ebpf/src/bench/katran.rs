@@ -17,6 +17,8 @@
 #[expect(dead_code, reason = "Katran does not route")]
 mod frame;
 mod katran_maps;
+#[path = "../object.rs"]
+mod object;
 
 use aya_ebpf::{
     EbpfContext as _,
@@ -303,13 +305,3 @@ fn grow(frame: &XdpFrame, bytes: i32) -> Option<()> {
     // SAFETY: the context is the program's own; no reference into the frame is used afterwards.
     (unsafe { bpf_xdp_adjust_head(frame.ctx.as_ptr().cast(), -bytes) } == 0).then_some(())
 }
-
-#[cfg(not(test))]
-#[panic_handler]
-fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
-    loop {}
-}
-
-#[unsafe(link_section = "license")]
-#[unsafe(no_mangle)]
-static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

@@ -15,6 +15,8 @@
 #[expect(dead_code, reason = "the yardstick does not route")]
 mod frame;
 mod ledger;
+#[path = "../object.rs"]
+mod object;
 
 use aya_ebpf::{
     bindings::{BPF_ANY, BPF_F_MMAPABLE, BPF_NOEXIST, xdp_action},
@@ -227,13 +229,3 @@ fn count(id: u32, length: u16, direction: usize) -> Option<()> {
     count.bytes[direction] += length as u64;
     Some(())
 }
-
-#[cfg(not(test))]
-#[panic_handler]
-fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
-    loop {}
-}
-
-#[unsafe(link_section = "license")]
-#[unsafe(no_mangle)]
-static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

@@ -10,6 +10,8 @@
 #[path = "../frame.rs"]
 #[expect(dead_code, reason = "it needs little of a frame")]
 mod frame;
+#[path = "../object.rs"]
+mod object;
 
 use aya_ebpf::{
     bindings::xdp_action,
@@ -35,13 +37,3 @@ pub fn clock(ctx: XdpContext) -> u32 {
     }
     xdp_action::XDP_PASS
 }
-
-#[cfg(not(test))]
-#[panic_handler]
-fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
-    loop {}
-}
-
-#[unsafe(link_section = "license")]
-#[unsafe(no_mangle)]
-static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

@@ -13,6 +13,8 @@
 #[path = "../frame.rs"]
 #[expect(dead_code, reason = "it does not care where a frame came in")]
 mod frame;
+#[path = "../object.rs"]
+mod object;
 
 use aya_ebpf::{
     Global,
@@ -66,13 +68,3 @@ fn unpack(frame: &mut XdpFrame, carried: &Carried) -> u32 {
     }
     action
 }
-
-#[cfg(not(test))]
-#[panic_handler]
-fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
-    loop {}
-}
-
-#[unsafe(link_section = "license")]
-#[unsafe(no_mangle)]
-static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

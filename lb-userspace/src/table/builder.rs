@@ -192,19 +192,30 @@ impl Flat {
 /// The second level of all backends, ready to be read.
 #[derive(Debug)]
 struct Columns {
-    /// By the backends' names: the second level, and the id of each endpoint by address.
-    all: Vec<(Arc<Fill>, Vec<u16>)>,
+    /// By the backends' names.
+    all: Vec<Column>,
     /// What stands for each endpoint in a digest, by id.
     keys: Vec<u64>,
+}
+
+/// The second level of one backend.
+#[derive(Debug)]
+struct Column {
+    fill: Arc<Fill>,
+    /// Of each endpoint, by address.
+    ids: Vec<u16>,
 }
 
 impl PartialEq for Columns {
     fn eq(&self, other: &Self) -> bool {
         // With the same ids at the same addresses the keys are the same.
-        let same = |(one, other): (&(Arc<Fill>, Vec<u16>), &(Arc<Fill>, Vec<u16>))| {
-            Arc::ptr_eq(&one.0, &other.0) && one.1 == other.1
-        };
-        self.all.len() == other.all.len() && self.all.iter().zip(&other.all).all(same)
+        self.all == other.all
+    }
+}
+
+impl PartialEq for Column {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.fill, &other.fill) && self.ids == other.ids
     }
 }
 
@@ -218,14 +229,15 @@ impl Columns {
                 keys.resize(keys.len().max(id + 1), 0);
                 keys[id] = key;
             }
-            all.push((Arc::clone(fill), ids));
+            let fill = Arc::clone(fill);
+            all.push(Column { fill, ids });
         }
         Self { all, keys }
     }
 
     /// The endpoint of a slot that this backend has.
     fn id(&self, owner: u8, slot: usize) -> u16 {
-        let (fill, ids) = &self.all[usize::from(owner)];
+        let Column { fill, ids } = &self.all[usize::from(owner)];
         ids[fill.endpoint(slot)]
     }
 }

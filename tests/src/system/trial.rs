@@ -22,7 +22,7 @@ pub(super) fn trial(
 ) -> Trial {
     of_system(name, || {
         let _beside = MACHINE.read().unwrap_or_else(PoisonError::into_inner);
-        bounded(body)
+        bounded(LIMIT, body)
     })
 }
 
@@ -31,9 +31,18 @@ pub(super) fn trial_alone(
     name: impl Into<String>,
     body: impl FnOnce() -> Result<()> + Send + 'static,
 ) -> Trial {
-    of_system(name, || {
+    long_trial_alone(name, Duration::ZERO, body)
+}
+
+/// A trial that fills the machine, and may take so much longer than others.
+pub(super) fn long_trial_alone(
+    name: impl Into<String>,
+    longer: Duration,
+    body: impl FnOnce() -> Result<()> + Send + 'static,
+) -> Trial {
+    of_system(name, move || {
         let _alone = MACHINE.write().unwrap_or_else(PoisonError::into_inner);
-        bounded(body)
+        bounded(LIMIT + longer, body)
     })
 }
 
@@ -56,14 +65,14 @@ fn of_system(name: impl Into<String>, body: impl FnOnce() -> Result<()> + Send +
     .with_kind("system")
 }
 
-fn bounded(body: impl FnOnce() -> Result<()> + Send + 'static) -> Result<()> {
+fn bounded(limit: Duration, body: impl FnOnce() -> Result<()> + Send + 'static) -> Result<()> {
     let (sender, done) = sync_channel(1);
     let running = thread::spawn(move || {
         let _ = sender.send(body());
     });
-    match done.recv_timeout(LIMIT) {
+    match done.recv_timeout(limit) {
         Ok(result) => result,
-        Err(RecvTimeoutError::Timeout) => bail!("not done within {LIMIT:?}"),
+        Err(RecvTimeoutError::Timeout) => bail!("not done within {limit:?}"),
         Err(RecvTimeoutError::Disconnected) => match running.join() {
             Err(panic) => std::panic::resume_unwind(panic),
             Ok(()) => bail!("no result"),
