@@ -18,6 +18,7 @@
 //! | `room` | what happens when there is no room |
 //! | `exchange` | tables exchanged under load |
 
+mod carried;
 mod exchange;
 mod flow;
 mod forward;

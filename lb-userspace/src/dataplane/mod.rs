@@ -14,31 +14,31 @@ mod interface;
 mod kernel;
 mod layout;
 mod local;
+mod look;
 mod mapped;
 mod maps;
 mod object;
 mod ranges;
+mod rehearse;
 mod report;
 mod route;
 #[cfg(test)]
 mod stack;
 mod trie;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::fs;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use aya::Ebpf;
-use aya::programs::{ProgramInfo, TestRun, TestRunOptions, TestRunResult};
 use lb_common::address::{IPV4, IPV6, standard};
-use lb_common::record::{Endpoint, TableRef, mode};
-use lb_common::verdict::Reason;
+use lb_common::record::mode;
 
-use crate::desired::{Desired, Mode, Protocol};
+use crate::desired::{Desired, Mode};
 use crate::plan::{Ids, Image, Numbers, Plan, Tables, Write};
 pub use frags::are_taken as takes_frags;
 pub use interface::{Attached, all as interfaces, index as interface_index};
@@ -249,124 +249,6 @@ impl Dataplane {
         Ok(applied(desired, &plan))
     }
 
-    /// Every endpoint the kernel knows: configured ones and those kept for their live flows.
-    ///
-    /// # Errors
-    /// If a map cannot be read.
-    pub fn endpoints(&self) -> Result<Vec<EndpointReport>> {
-        let live = self.maps.census.now();
-        let last = self.image.endpoints.keys().last().copied().unwrap_or(0);
-        let mut slots = vec![0; usize::from(last) + 1];
-        for service in self.ids.services.keys() {
-            let word = self.image.services[service].table;
-            let base = TableRef::from_word(word).base;
-            let named = self
-                .image
-                .slots(word)
-                .map_or(&[][..], |slots| slots.named());
-            for &(slot, count) in named {
-                slots[usize::from(base.wrapping_add(slot))] = count;
-            }
-        }
-        let counters = counters::of_endpoints(&self.ebpf, self.maps.cpus(), last)?;
-        let mut reports = Vec::new();
-        for (&id, record) in &*self.image.endpoints {
-            let Some((service, backend, address)) = self.names(record) else {
-                continue;
-            };
-            let at = usize::from(id);
-            reports.push(EndpointReport {
-                service,
-                backend,
-                address,
-                configured: self.ids.endpoints.contains(id),
-                slots: slots[at],
-                counters: counters[at],
-                live: live.get(at).copied().unwrap_or_default(),
-            });
-        }
-        Ok(reports)
-    }
-
-    /// Live flows of each backend of a service; of a large flow table as they were some seconds ago.
-    pub fn live_lately(&self, service: &str) -> HashMap<String, LiveFlows> {
-        let mut live: HashMap<String, LiveFlows> = HashMap::new();
-        let name = |id: &u16| Some(&self.desired.services.get(*self.ids.services.get(id)?)?.name);
-        let mut ids = self.ids.services.keys().copied();
-        let Some(id) = ids.find(|id| name(id).is_some_and(|name| name == service)) else {
-            return live;
-        };
-        let counted = self.maps.census.lately();
-        for (&endpoint, record) in &*self.image.endpoints {
-            let flows = counted.get(usize::from(endpoint)).copied();
-            let backend = self.image.backends.get(&record.backend);
-            if let (true, Some(flows), Some(backend)) = (record.service == id, flows, backend) {
-                let sum = live.entry(backend.clone()).or_default();
-                *sum = *sum + flows;
-            }
-        }
-        live
-    }
-
-    /// Live flows, at most `limit`, that `keep` wants.
-    ///
-    /// # Errors
-    /// If a map cannot be read.
-    pub fn flows(
-        &self,
-        limit: usize,
-        keep: &dyn Fn(&FlowReport) -> bool,
-    ) -> Result<Vec<FlowReport>> {
-        let now = flows::now();
-        let tables = self.maps.flows();
-        let reports = tables.live(now).filter_map(|flow| self.report(&flow, now));
-        Ok(reports.filter(|report| keep(report)).take(limit).collect())
-    }
-
-    fn report(&self, flow: &flows::Flow, now: u32) -> Option<FlowReport> {
-        let record = self.image.endpoints.get(&flow.state.endpoint())?;
-        let (service, backend, mut endpoint) = self.names(record)?;
-        endpoint.set_port(record.port_for(flow.port));
-        let idle = self.image.services.get(&record.service)?.idle;
-        let progress = flow.state.progress();
-        let silent = progress.idle_ticks(idle) as i32 - flow.state.remaining(now);
-        let nanoseconds = u64::from(silent.max(0) as u32) << lb_common::limits::TICK_SHIFT;
-        Some(FlowReport {
-            protocol: if progress.is_udp() {
-                Protocol::Udp
-            } else {
-                Protocol::Tcp
-            },
-            client: SocketAddr::new(flow.client, flow.client_port),
-            service,
-            port: flow.port,
-            backend,
-            endpoint,
-            node_port: (!flow.state.is_one_sided()).then_some(flow.state.node_port()),
-            phase: progress.phase().name().to_owned(),
-            idle_seconds: (nanoseconds / 1_000_000_000) as u32,
-        })
-    }
-
-    /// Service name, backend name and address of an endpoint; nothing if its service is gone.
-    fn names(&self, record: &Endpoint) -> Option<(String, String, SocketAddr)> {
-        let index = *self.ids.services.get(&record.service)?;
-        let service = self.desired.services.get(index)?.name.clone();
-        let backend = self.image.backends.get(&record.backend)?.clone();
-        let address: IpAddr = standard(record.family, record.address)?;
-        Some((service, backend, SocketAddr::new(address, record.port)))
-    }
-
-    /// Every reason with its count.
-    pub fn reasons(&self) -> Vec<ReasonCount> {
-        counters::reasons(self.maps.cpus())
-    }
-
-    /// How often one reason was met.
-    pub fn count_of(&self, reason: Reason) -> u64 {
-        counters::of_reason(self.maps.cpus(), reason)
-    }
-
     /// Follows what changes by itself: which interfaces there are and what XDP can do on them, and
     /// entries of flows that are long over. To be called every few seconds.
     ///
@@ -432,77 +314,6 @@ impl Dataplane {
         self.maps.flows().sweep(flows::now());
     }
 
-    /// Runs the loaded program on a frame as if it had come in on an interface (BPF_PROG_TEST_RUN).
-    /// Everything happens as with a real packet (flows are opened, packets counted), but nothing is
-    /// sent.
-    ///
-    /// # Errors
-    /// If the kernel refuses the frame (shorter than 14 bytes) or the interface.
-    pub fn run(&mut self, frame: &[u8], ingress: u32) -> Result<Run> {
-        let mut context = [0_u8; 24];
-        // struct xdp_md: data, data_end, data_meta, ingress_ifindex, rx_queue_index, egress_ifindex.
-        context[4..8].copy_from_slice(&(frame.len() as u32).to_ne_bytes());
-        context[12..16].copy_from_slice(&ingress.to_ne_bytes());
-        run(object::xdp(&mut self.ebpf)?, frame, &context)
-    }
-
-    /// The tick it is for the program, see [`lb_common::limits::TICK_SHIFT`].
-    ///
-    /// # Errors
-    /// If the kernel refuses to run it.
-    pub fn tick(&mut self) -> Result<u32> {
-        let program = object::named(&mut self.ebpf, object::TICK)?;
-        // Nothing but tests asks for it.
-        if program.fd().is_err() {
-            program
-                .load()
-                .context("load the program that tells the tick")?;
-        }
-        let frame = [0; 64];
-        let result = program
-            .test_run(TestRunOptions {
-                data_in: Some(&frame),
-                ..TestRunOptions::default()
-            })
-            .context("BPF_PROG_TEST_RUN")?;
-        Ok(result.return_value)
-    }
-
-    /// As [`Dataplane::run`], of the program for replies of endpoints on this node. The frame is `packets`
-    /// packets with `segment` bytes each after their headers; 1 and 0 if it is not to be parted.
-    ///
-    /// # Errors
-    /// As there, and if the kernel refuses the program.
-    pub fn run_local(
-        &mut self,
-        frame: &[u8],
-        ingress: u32,
-        (packets, segment): (u32, u32),
-    ) -> Result<Run> {
-        // struct __sk_buff: ifindex, gso_segs, gso_size, and what is zero; Linux 5.15 takes no ingress_ifindex.
-        let mut context = [0_u8; 192];
-        for (at, value) in [(40, ingress), (164, packets), (176, segment)] {
-            context[at..at + 4].copy_from_slice(&value.to_ne_bytes());
-        }
-        run(object::local(&mut self.ebpf)?, frame, &context)
-    }
-
-    /// What the kernel says of the loaded XDP program: sizes, verified instructions.
-    ///
-    /// # Errors
-    /// If it cannot be asked.
-    pub fn program_info(&mut self) -> Result<ProgramInfo> {
-        Ok(object::xdp(&mut self.ebpf)?.info()?)
-    }
-
-    /// The XDP program, for a program array.
-    ///
-    /// # Errors
-    /// If it is not loaded.
-    pub fn program_fd(&mut self) -> Result<&aya::programs::ProgramFd> {
-        Ok(object::xdp(&mut self.ebpf)?.fd()?)
-    }
-
     /// Takes the program off all interfaces and removes every pin. Live flows are lost.
     ///
     /// # Errors
@@ -545,27 +356,6 @@ fn applied(desired: &Desired, plan: &Plan) -> Vec<AppliedService> {
             digest: built.digest,
         })
         .collect()
-}
-
-/// Runs a program on a frame. A tunnel may put headers before it, an answer around it.
-fn run<P>(program: &P, frame: &[u8], context: &[u8]) -> Result<Run>
-where
-    P: for<'a> TestRun<Opts<'a> = TestRunOptions<'a>, Result = TestRunResult>,
-{
-    let mut out = vec![0; frame.len() + 256];
-    let result = program
-        .test_run(TestRunOptions {
-            data_in: Some(frame),
-            data_out: Some(&mut out),
-            ctx_in: Some(context),
-            ..TestRunOptions::default()
-        })
-        .context("BPF_PROG_TEST_RUN")?;
-    out.truncate(result.data_size_out as usize);
-    Ok(Run {
-        action: result.return_value,
-        frame: out,
-    })
 }
 
 /// Lets what the program says about packets appear in the daemon's log.

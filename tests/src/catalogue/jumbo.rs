@@ -7,7 +7,7 @@ use lb_userspace::desired::Mode;
 use lb_userspace::desired::Protocol::{Tcp, Udp};
 
 use super::Case;
-use super::modes::{at, carries, follow, overhead, ways};
+use super::carried::{at, carries, follow, overhead, ways};
 use super::stage::{Stage, between};
 use super::world::{CLIENT_PORT, ENDPOINT, WEB, World};
 

@@ -8,7 +8,7 @@ use lb_userspace::desired::Protocol::{self, Tcp, Udp};
 use lb_userspace::desired::{Delivery, Endpoint, Mode, Ports, Service};
 
 use super::Case;
-use super::modes::{GUE, at, hash_to, outer_of};
+use super::carried::{GUE, at, hash_to, outer_of};
 use super::stage::{Stage, between};
 use super::world::{CLIENT_PORT, ENDPOINT, World};
 
