@@ -27,7 +27,7 @@ use crate::setup::setup;
 pub(crate) fn test(flags: &[OsString]) -> Result<()> {
     setup()?;
     run(cargo("build").args(["--package", "lb-userspace", "--bins"]))?;
-    let system = system_tests()?;
+    let system = system_tests(&[])?;
     let bins = Metadata::read()?.target_dir()?.join("debug");
 
     let mut summary = Summary::default();
@@ -63,11 +63,12 @@ fn judge(passed: bool, summary: &Summary, ci: bool) -> Result<()> {
     Ok(())
 }
 
-/// Builds the test binaries of lb-tests and returns their paths.
-fn system_tests() -> Result<Vec<PathBuf>> {
+/// Builds the test binaries of lb-tests and returns their paths. `flags` go to cargo.
+fn system_tests(flags: &[&str]) -> Result<Vec<PathBuf>> {
     let mut command = cargo("test");
     command
         .args(["--package", "lb-tests", "--tests", "--no-run"])
+        .args(flags)
         .arg("--message-format=json-render-diagnostics")
         .stderr(Stdio::inherit());
     eprintln!("$ {}", shown(&command));

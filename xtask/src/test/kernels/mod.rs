@@ -74,14 +74,16 @@ pub(crate) fn kernels(releases: &[Release], flags: &[OsString]) -> Result<()> {
     Ok(())
 }
 
-/// Builds what goes into the machine, and copies it to `directory`.
+/// Builds what goes into the machine, and copies it to `directory`. Optimized: in there it takes a tenth of the
+/// time, and building it once takes less than one kernel would.
 fn build(target: &Path, directory: &Path) -> Result<Programs> {
-    run(cargo("build").args(["--package", "lb-userspace", "--bins"]))?;
-    run(cargo("build").args(["--package", "lb-tests", "--bin", "guest"]))?;
-    let [tests] = &system_tests()?[..] else {
+    let optimized = |what: &[&str]| run(cargo("build").arg("--release").args(what));
+    optimized(&["--package", "lb-userspace", "--bins"])?;
+    optimized(&["--package", "lb-tests", "--bin", "guest"])?;
+    let [tests] = &system_tests(&["--release"])?[..] else {
         bail!("lb-tests has more than one test binary");
     };
-    let bin = |name| stripped(&target.join("debug").join(name), directory);
+    let bin = |name| stripped(&target.join("release").join(name), directory);
     Ok(Programs {
         init: bin("guest")?,
         tests: stripped(tests, directory)?,
