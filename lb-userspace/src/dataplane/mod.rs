@@ -25,6 +25,7 @@ mod route;
 #[cfg(test)]
 mod stack;
 mod trie;
+mod vacant;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -50,6 +51,7 @@ pub use report::{
     Applied, AppliedService, Counters, EndpointInterface, EndpointInterfaces, EndpointReport,
     FlowReport, Hook, Interface, LiveFlows, News, Opened, Options, ReasonCount, Run, XdpMode,
 };
+use vacant::Vacant;
 
 /// Where reading the flow table takes long, it is not looked more often for endpoints without flows.
 const FREE_EVERY: Duration = Duration::from_secs(10);
@@ -67,6 +69,7 @@ pub struct Dataplane {
     ids: Ids,
     /// When it was last looked for what no flow is on any more.
     freed: Instant,
+    vacant: Vacant,
     running: Vec<Interface>,
     local: Local,
     news: News,
@@ -143,6 +146,7 @@ impl Dataplane {
             },
             ids: Ids::default(),
             freed: Instant::now(),
+            vacant: Vacant::default(),
             running,
             local: Local::new(options.endpoint_interfaces.clone())?,
             news: News::default(),
@@ -172,7 +176,7 @@ impl Dataplane {
         let services = match self.follow(desired, &all) {
             // With what can be freed there may be room.
             Err(_) if !left.is_empty() => {
-                let kept = self.kept(&left);
+                let kept = self.kept(&left, Duration::ZERO);
                 self.follow(desired, &kept)?
             }
             followed => followed?,
@@ -180,7 +184,7 @@ impl Dataplane {
         let in_effect = Instant::now();
         let may_wait = self.maps.census.is_large() && self.freed.elapsed() < FREE_EVERY;
         if !left.is_empty() && !may_wait {
-            let kept = self.kept(&left);
+            let kept = self.kept(&left, vacant::REST);
             self.follow(desired, &kept)?;
             self.freed = Instant::now();
         }
@@ -227,16 +231,18 @@ impl Dataplane {
         left
     }
 
-    /// All endpoints but those of `left` that no live flow is on.
-    fn kept(&self, left: &[u16]) -> Numbers {
+    /// All endpoints but those of `left` that no live flow has been on for `rest`.
+    fn kept(&mut self, left: &[u16], rest: Duration) -> Numbers {
         // An entry of a flow that is over still names its endpoint. Once the id is another's, it
         // could pass for half of a live flow.
         let (flows, now) = (self.maps.flows(), flows::now());
         flows.sweep(now);
-        let mut kept: Numbers = flows.endpoints(now).into_iter().collect();
+        let on_flows: Numbers = flows.endpoints(now).into_iter().collect();
+        let without = left.iter().copied().filter(|&id| !on_flows.contains(id));
+        let without: Vec<u16> = without.collect();
+        let free = self.vacant.rested(&without, rest, Instant::now());
         let ids = self.image.endpoints.keys().copied();
-        kept.extend(ids.filter(|id| left.binary_search(id).is_err()));
-        kept
+        ids.filter(|id| free.binary_search(id).is_err()).collect()
     }
 
     /// What [`Dataplane::apply`] would do, without doing it.

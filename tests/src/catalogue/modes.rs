@@ -521,4 +521,23 @@ pub const CASES: &[Case] = &[
             }
         },
     ),
+    (
+        "later fragments go where the first one went, though its flow is over and its endpoint gone",
+        |stage| {
+            for world in stage.families() {
+                for (mode, endpoint) in ways(world, 1) {
+                    let world = follow(stage, world, Udp, mode, endpoint);
+                    let pieces = datagram(world).label(1).payload(&[7; 2000]).cut(1200);
+                    carries(stage, world, &pieces[0], (mode, endpoint));
+                    stage.node.forget_flows().expect("no flows");
+                    let other = at(endpoint.address.is_ipv4(), 1, 3);
+                    // Once to take the place of the endpoint, once more to free it.
+                    for _ in 0..2 {
+                        stage.follow(&[service(world, Udp, mode, other)]);
+                    }
+                    carries(stage, world, &pieces[1], (mode, endpoint));
+                }
+            }
+        },
+    ),
 ];
