@@ -156,7 +156,11 @@ pub fn reply(keys: &impl Keys, endpoint_basis: u64, node_port: u16) -> u64 {
 pub fn place(keys: &impl Keys, address: [u64; 2], identity: u64) -> u64 {
     // Not strongly universal and need not be: only the operator chooses services.
     let folded = address[0].rotate_left(23) ^ address[1];
-    (folded ^ identity.rotate_left(40)).wrapping_mul(keys.key(PLACE)) >> 48
+    let product = (folded ^ identity.rotate_left(40)).wrapping_mul(keys.key(PLACE));
+    // Products alone of ports or addresses in a row are in a row themselves, and under one key in a hundred so near
+    // each other that they stand side by side. The middle of a square is not.
+    let upper = product >> 32;
+    upper.wrapping_mul(upper) >> 24
 }
 
 /// What a destination that was reached from interface `ingress` is called in the cache of next hops: for
@@ -195,6 +199,8 @@ pub const fn second_bucket(hash: u64) -> u32 {
 mod tests {
     use super::*;
     use crate::address::{V4, V6};
+    use crate::limits::{SERVICE_PROBES, SERVICES};
+    use crate::record::Service;
 
     const TCP: u8 = 6;
     const WEB: u16 = 9000;
@@ -222,6 +228,43 @@ mod tests {
         0xb286_dbd2_3f2e_3a43,
         0x8138_8179_854e_9f0f,
     ];
+
+    /// How far from the place its hash names one of 2048 services stands at most.
+    fn longest_probe(seed: u64, service: impl Fn(u16) -> (V4, u16)) -> u32 {
+        let keys = keys(seed);
+        let mut taken = vec![false; SERVICES as usize];
+        let mut longest = 0;
+        for number in 0..SERVICES as u16 / 8 {
+            let (address, port) = service(number);
+            let identity = Service::identity_of(V4::FAMILY, port, TCP);
+            let place = place(&keys, address.wide(), identity) as u32;
+            let is_free = |probe: &u32| !taken[((place + probe) % SERVICES) as usize];
+            let probe = (0..SERVICES).find(is_free).unwrap();
+            taken[((place + probe) % SERVICES) as usize] = true;
+            longest = longest.max(probe);
+        }
+        longest
+    }
+
+    #[test]
+    fn services_in_a_row_find_places() {
+        for seed in 0..2000 {
+            let ports = |number| (V4::from_bytes([10, 99, 0, 1]), 20_000 + number);
+            assert!(
+                longest_probe(seed, ports) < SERVICE_PROBES,
+                "ports, seed {seed}"
+            );
+            let addresses = |number: u16| {
+                let [high, low] = number.to_be_bytes();
+                (V4::from_bytes([10, 99, high, low]), WEB)
+            };
+            let longest = longest_probe(seed, addresses);
+            assert!(
+                longest < SERVICE_PROBES,
+                "addresses, seed {seed}: {longest}"
+            );
+        }
+    }
 
     /// χ² of `counts` against an even spread.
     fn chi_square(counts: &[u64]) -> f64 {

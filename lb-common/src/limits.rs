@@ -1,8 +1,7 @@
 //! Every size in one place, with what it costs.
 
-/// Places for services, 64 B each and as much for their turns. With a quarter of them taken, a service that
-/// finds no place within [`SERVICE_PROBES`] has not been seen; with half of them one configuration in three
-/// has one.
+/// Places for services, 64 B each and as much for their turns. With a quarter of them taken, one configuration
+/// in a thousand has a service that finds no place within [`SERVICE_PROBES`]; with an eighth none of four thousand.
 pub const SERVICES: u32 = 16_384;
 /// Places a service may stand from the one its hash names. Bounds the lookup loop; a service that finds
 /// no place is refused.

@@ -7,7 +7,7 @@ use crate::limits::{self, PAGE_SLOTS, SERVICES};
 
 /// Version of everything in this file, of the flow entries and of the hashes. A daemon adopts maps of
 /// its own version only.
-pub const LAYOUT: u32 = 4;
+pub const LAYOUT: u32 = 5;
 
 /// One service. Map `SERVICES`: array, index = service id = where [`crate::hash::place`] and probing
 /// put it. One cache line: a packet's way to its service is one miss at most.
