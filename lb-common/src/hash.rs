@@ -157,8 +157,8 @@ pub fn place(keys: &impl Keys, address: [u64; 2], identity: u64) -> u64 {
     // Not strongly universal and need not be: only the operator chooses services.
     let folded = address[0].rotate_left(23) ^ address[1];
     let product = (folded ^ identity.rotate_left(40)).wrapping_mul(keys.key(PLACE));
-    // Products alone of ports or addresses in a row are in a row themselves, and under one key in a hundred so near
-    // each other that they stand side by side. The middle of a square is not.
+    // Products alone of ports or addresses in a row are in a row themselves, and under one key in some hundreds so
+    // near each other that they stand side by side. The middle of a square is not.
     let upper = product >> 32;
     upper.wrapping_mul(upper) >> 24
 }

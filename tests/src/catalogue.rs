@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `stage` | how a case is played and checked |
 //! | `world` | addresses, services and endpoints of the cases |
+//! | `carried` | packets as each mode carries them |
 //! | `pass` | what is not ours, and passes untouched |
 //! | `forward` | what is turned, and how it leaves |
 //! | `modes` | what is carried as it is: to a neighbour, in tunnels |

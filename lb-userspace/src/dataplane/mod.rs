@@ -69,6 +69,7 @@ pub struct Dataplane {
     ids: Ids,
     /// When it was last looked for what no flow is on any more.
     freed: Instant,
+    /// Endpoints that are kept until no fragment can follow a flow that was on them.
     vacant: Vacant,
     running: Vec<Interface>,
     local: Local,

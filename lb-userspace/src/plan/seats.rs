@@ -141,6 +141,7 @@ impl Planner {
             Some(placed) => placed.endpoints.ids.len(),
             None => seat.ids.iter().flatten().count(),
         });
+        // No endpoint has two of them: each is wanted, and so is each backend, which goes with its last endpoint.
         if wanted.sum::<usize>() == self.image.endpoints.len() {
             return;
         }
